@@ -1,0 +1,50 @@
+"""`python -m r3lib …`: the experiments from the command line. `python -m r3lib -h` lists the commands."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit status (0 done, 1 something the user can mend, 130 interrupted)."""
+    parser = argparse.ArgumentParser(prog="r3lib", description=sys.modules["r3lib"].__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    reproduce = commands.add_parser("reproduce", help="one seed, start to end, with table, plots and an HTML page")
+    experiment = commands.add_parser("experiment", help="several seeds into results/, as the README's table has them")
+    for command in (reproduce, experiment):
+        command.add_argument("--task", default="countdown")
+        command.add_argument("--profile", default=None, help="nano, t4, rtx12, rtx24 or paper (default: R3_PROFILE or nano)")
+    reproduce.add_argument("--seed", type=int, default=0)
+    reproduce.add_argument("--out", type=Path, default=Path("runs"), help="folder for everything this makes")
+    experiment.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    commands.add_parser("report", help="rebuild results/summary.csv, the plots and the README's table from results/")
+    nano = commands.add_parser("nano", help="train r3-nano from scratch (about 90 minutes on two cores)")
+    nano.add_argument("--out", type=Path, default=Path("runs/r3-nano"))
+    commands.add_parser("readiness", help="measure what r3-nano can do before RL and write it to its card")
+    options = parser.parse_args(arguments)
+
+    from r3lib import commands as work
+    from r3lib.files import R3Error
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        work.COMMANDS[options.command](options)
+    except R3Error as error:
+        print(f"r3lib: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

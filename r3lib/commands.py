@@ -1,0 +1,103 @@
+"""What each command of `python -m r3lib` does."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from r3lib import experiment, models, plots, readiness, report
+from r3lib.countdown_data import key
+from r3lib.files import DATA, RESULTS, ROOT, R3Error, read_jsonl, whole, write_json, write_text
+from r3lib.profiles import profile
+from r3lib.tasks import Task
+
+README = ROOT / "README.md"
+CARD = DATA / "r3-nano" / "README.md"
+
+
+def _task(name: str) -> Task:
+    if name not in experiment.TASKS:
+        raise R3Error(f"There is no task {name!r}; choose one of {', '.join(experiment.TASKS)}.")
+    return experiment.TASKS[name]
+
+
+def _figure(path: Path, figure) -> None:
+    with whole(path) as partial:
+        figure.savefig(partial, format=path.suffix[1:], dpi=130, bbox_inches="tight", metadata={"Software": None} if path.suffix == ".png" else None)
+    plots.close(figure)
+
+
+def reproduce(options: argparse.Namespace) -> None:
+    """One seed of an experiment, then its table, plots and page, beside the stored runs."""
+    task, chosen = _task(options.task), profile(options.profile)
+    name = f"{task.name}-{experiment.model_name(chosen)}-seed{options.seed}"
+    out = options.out / name
+    print(f"{task.name} with {experiment.model_name(chosen)}, profile {chosen.name} ({chosen.fits()}), seed {options.seed}; everything goes to {out}")
+    experiment.run(task, chosen, options.seed, out, out / "work")
+    runs = report.collect(out)
+    report.write_summary(runs, out / "summary.csv")
+    stored_folder = RESULTS / task.name / chosen.name
+    stored = report.collect(stored_folder) if stored_folder.exists() else None
+    page = report.html_page(f"R3, {task.name}", runs, out, stored)
+    write_text(out / "report.html", page)
+    _figure(out / "arms.png", plots.arms(report.arm_intervals(runs, chosen.temperature)))
+    _figure(out / "training.png", plots.training(report.training_logs(out)))
+    print("\n" + report.plain(report.table(runs, chosen.temperature)))
+    if stored:
+        print("\nThe stored runs beside it:\n" + report.plain(report.table(stored, chosen.temperature)))
+    print(f"\nTables, plots and conversations: {out / 'report.html'}")
+
+
+def experiment_(options: argparse.Namespace) -> None:
+    """All seeds, into results/<task>/<profile>/seed<k>; then the report."""
+    task, chosen = _task(options.task), profile(options.profile)
+    for seed in options.seeds:
+        out = RESULTS / task.name / chosen.name / f"seed{seed}"
+        experiment.run(task, chosen, seed, out, ROOT / "runs" / task.name / chosen.name / f"seed{seed}")
+    report_(options)
+
+
+def report_(_: argparse.Namespace) -> None:
+    """Rebuild every table and plot from results/."""
+    runs = report.collect(RESULTS)
+    report.write_summary(runs, RESULTS / "summary.csv")
+    for folder in sorted({Path(p).parent.parent for p in RESULTS.rglob("vanilla-T*.json")}):
+        own = report.collect(folder)
+        temperature = own[0].record["settings"]["temperature"]
+        _figure(folder / "arms.png", plots.arms(report.arm_intervals(own, temperature)))
+        logs = report.training_logs(folder)
+        if logs:
+            _figure(folder / "training.png", plots.training(logs))
+        tables = "\n\n".join(report.table(own, t) for t in sorted({r.record["temperature"] for r in own}, reverse=True))
+        write_text(folder / "table.md", tables + "\n")
+        write_json(folder / "differences.json", {str(t): report.differences(own, t) for t in sorted({r.record["temperature"] for r in own})})
+        write_text(folder / "report.html", report.html_page(f"R3, {folder.parent.name}, {folder.name}", own, folder))
+        report.insert(README, f"{folder.parent.name}-{folder.name}", report.table(own, temperature))
+    _figure(RESULTS / "loop.png", plots.loop())
+    print(f"Wrote {RESULTS / 'summary.csv'} and the tables and plots beside the results; README.md is up to date.")
+
+
+def nano(options: argparse.Namespace) -> None:
+    """Train r3-nano from scratch into a folder of its own; data/r3-nano is not touched."""
+    from r3lib.nano.train import Recipe, train
+    held_out = {key(p["numbers"], p["target"]) for split in ("train", "validation", "test")
+                for p in read_jsonl(DATA / "countdown" / f"{split}.jsonl")}
+    train(Recipe(), options.out, held_out)
+    print(f"r3-nano is in {options.out}. To use it: cp -r {options.out}/. data/r3-nano/ and run `python -m r3lib readiness`.")
+
+
+def readiness_(_: argparse.Namespace) -> None:
+    """Measure r3-nano before RL, in float32 and NF4, on validation problems, into its card."""
+    task, chosen = _task("countdown"), profile("nano")
+    rows = experiment.problems(task, "validation")
+    measured = {}
+    for name, four_bit in (("float32", False), ("NF4", True)):
+        variant = experiment.quick(chosen, four_bit=four_bit)
+        model, tokenizer = models.load(variant)
+        measured[name] = readiness.measure(model, tokenizer, task, rows, variant)
+    write_json(DATA / "r3-nano" / "readiness.json", measured)
+    report.insert(CARD, "readiness", readiness.table(measured))
+    print(report.plain(readiness.table(measured)))
+
+
+COMMANDS = {"reproduce": reproduce, "experiment": experiment_, "report": report_, "nano": nano, "readiness": readiness_}

@@ -1,0 +1,134 @@
+"""Evaluation: first try, second try, and the controls that say why the second is better than the first.
+
+All retries of one problem follow the same failed attempt and continue from its cache:
+
+    second    the model's own reflection (the paper's second column)
+    blind     no reflection: the question again, told only that the answer was wrong
+    generic   one fixed sentence in the reflection's place
+    shuffled  the model's reflection on another problem in the reflection's place
+
+A second try is counted as the paper counts it, cumulatively: right at the first try or at the second.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from r3lib import prompts
+from r3lib.profiles import Profile
+from r3lib.rollout import Conversation, prompt_ids
+from r3lib.tasks import Task
+
+RETRIES = ("second", "blind", "generic", "shuffled")
+METRICS = {"first_try": "first", "second_try": "second", "blind_retry": "blind", "generic_retry": "generic",
+           "shuffled_retry": "shuffled"}
+
+
+@dataclass
+class Outcomes:
+    """Per-problem outcomes of one run, in the order of the problems.
+
+    right: arm -> one 0 or 1 a problem (retries cumulative). kinds: "first" and "second" -> the verifier's kind.
+    leak: 1 where the own reflection gave a right answer away, 0 where not, None where the first try was right.
+    reflection_tokens: length, None where none was written. examples: a few whole conversations, as text.
+    """
+    right: dict[str, list[int]] = field(default_factory=lambda: {arm: [] for arm in ("first", *RETRIES)})
+    kinds: dict[str, list[str]] = field(default_factory=lambda: {"first": [], "second": []})
+    leak: list[int | None] = field(default_factory=list)
+    reflection_tokens: list[int | None] = field(default_factory=list)
+    examples: list[dict[str, str]] = field(default_factory=list)
+
+    def rate(self, arm: str) -> float:
+        return float(np.mean(self.right[arm]))
+
+    def to_json(self) -> dict:
+        """Compact: 0 and 1 as one string an arm, kinds as counts per problem in a legend."""
+        legend = sorted({k for kinds in self.kinds.values() for k in kinds})
+        digit = {kind: format(i, "x") for i, kind in enumerate(legend)}
+        return {**asdict(self), "right": {arm: "".join(map(str, bits)) for arm, bits in self.right.items()},
+                "legend": legend, "kinds": {w: "".join(digit[k] for k in kinds) for w, kinds in self.kinds.items()},
+                "leak": "".join("-" if x is None else str(x) for x in self.leak)}
+
+    @classmethod
+    def from_json(cls, value: dict) -> "Outcomes":
+        legend = value["legend"]
+        return cls(right={arm: [int(c) for c in bits] for arm, bits in value["right"].items()},
+                   kinds={w: [legend[int(c, 16)] for c in text] for w, text in value["kinds"].items()},
+                   leak=[None if c == "-" else int(c) for c in value["leak"]],
+                   reflection_tokens=value["reflection_tokens"], examples=value["examples"])
+
+
+def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task, problems: list[dict],
+             profile: Profile, temperature: float, seed: int = 0, examples: int = 20, desc: str = "evaluate") -> Outcomes:
+    """Judge the model on every problem, `profile.rows` at a time. temperature 0 is greedy decoding."""
+    out = Outcomes()
+    for start in tqdm(range(0, len(problems), profile.rows), desc=desc, unit="batch"):
+        chunk = problems[start : start + profile.rows]
+        _evaluate_chunk(model, tokenizer, task, chunk, profile, temperature, seed * 100_003 + start, out)
+    out.examples = out.examples[:examples]
+    return out
+
+
+def _evaluate_chunk(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task, chunk: list[dict],
+                    profile: Profile, temperature: float, seed: int, out: Outcomes) -> None:
+    talk = Conversation(model, tokenizer, len(chunk), seed)
+    talk.start([prompt_ids(tokenizer, task.messages(p), task.tools(p)) for p in chunk])
+    attempts = talk.reply("attempt", profile.attempt_tokens, temperature)
+    first = [task.verify(p, a) for p, a in zip(chunk, attempts)]
+    failed = [i for i, v in enumerate(first) if not v.ok]
+    asks = [task.ask(chunk[i]) for i in failed]
+    retries: dict[str, list[str]] = {arm: [] for arm in RETRIES}
+    reflections: list[str] = []
+    lengths: list[int] = []
+    if failed:
+        talk.select(failed)
+        here = talk.mark()
+
+        def retry() -> list[str]:
+            talk.say(asks, "retry_prompt")
+            return talk.reply("retry", profile.retry_tokens, temperature)
+
+        talk.say(task.reflect_prompt, "reflection_prompt")
+        reflections = talk.reply("reflection", profile.reflection_tokens, temperature)
+        lengths = [len(t.tokens("reflection")) for t in talk.transcripts]
+        retries["second"] = retry()
+        talk.rewind(here)
+        talk.say([prompts.BLIND_RETRY.format(task=ask) for ask in asks], "retry_prompt")
+        retries["blind"] = talk.reply("retry", profile.retry_tokens, temperature)
+        for arm, texts in (("generic", [prompts.GENERIC_REFLECTION] * len(failed)), ("shuffled", shuffled(reflections, seed))):
+            talk.rewind(here)
+            talk.say(task.reflect_prompt, "reflection_prompt")
+            talk.put(texts, "reflection")
+            retries[arm] = retry()
+    position = {i: j for j, i in enumerate(failed)}
+    for i, problem in enumerate(chunk):
+        j = position.get(i)
+        out.right["first"].append(int(first[i].ok))
+        out.kinds["first"].append(first[i].kind)
+        verdicts = {arm: first[i] if j is None else task.verify(problem, retries[arm][j]) for arm in RETRIES}
+        for arm in RETRIES:
+            out.right[arm].append(int(verdicts[arm].ok))
+        out.kinds["second"].append(verdicts["second"].kind)
+        out.leak.append(None if j is None else int(task.contains_answer(problem, reflections[j])))
+        out.reflection_tokens.append(None if j is None else lengths[j])
+        if j is not None:
+            out.examples.append({"task": asks[j], "attempt": attempts[i], "why": first[i].reason,
+                                 "reflection": reflections[j], "retry": retries["second"][j],
+                                 "verdict": verdicts["second"].kind})
+
+
+def shuffled(reflections: list[str], seed: int) -> list[str]:
+    """Each row gets another row's reflection (a random cycle); a lone one gets the generic sentence."""
+    if len(reflections) < 2:
+        return [prompts.GENERIC_REFLECTION] * len(reflections)
+    order = list(range(len(reflections)))
+    random.Random(seed).shuffle(order)
+    out = list(reflections)
+    for here, there in zip(order, order[1:] + order[:1]):
+        out[here] = reflections[there]
+    return out

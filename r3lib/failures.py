@@ -1,0 +1,83 @@
+"""The failure set: problems the untrained model got wrong, with its wrong answers, built once before training.
+
+Rejection sampling turned around (paper section 3.2): sample k answers per problem, keep what the verifier refuses. It
+is offline because a failure costs an attempt, and attempts on problems that succeed teach the reflection nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from datasets import Dataset, load_from_disk
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from r3lib.files import R3Error, read_json, write_json
+from r3lib.profiles import Profile
+from r3lib.rollout import Conversation, prompt_ids
+from r3lib.tasks import Task
+
+
+def build(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task, problems: list[dict],
+          profile: Profile, out: Path, seed: int = 0) -> Dataset:
+    """Sample `profile.failure_samples` answers per problem and keep the distinct wrong ones.
+
+    Rows: problem (JSON), answer, kind, reason, difficulty (share of this problem's samples that were wrong). Each part
+    of `profile.rows` problems is saved when done, so a killed run goes on where it was. The finished set is a
+    datasets.Dataset in `out`; if it is already there it is loaded, not built.
+    """
+    if (out / "dataset_info.json").exists():
+        return load(out)
+    parts = out.with_name(out.name + ".parts")
+    plan = {"task": task.name, "model": profile.model, "problems": len(problems), "samples": profile.failure_samples, "seed": seed}
+    if (parts / "plan.json").exists() and read_json(parts / "plan.json") != plan:
+        shutil.rmtree(parts)  # parts of another plan would mix two models' failures
+    write_json(parts / "plan.json", plan)
+    starts = range(0, len(problems), profile.rows)
+    for number, start in enumerate(tqdm(starts, desc="failure set", unit="batch")):
+        part = parts / f"{number:05d}.json"
+        if not part.exists():
+            chunk = problems[start : start + profile.rows]
+            write_json(part, {"rows": _failures(model, tokenizer, task, chunk, profile, seed * 100_003 + number)})
+    rows = [row for number in range(len(starts)) for row in read_json(parts / f"{number:05d}.json")["rows"]]
+    if not rows:
+        raise R3Error("The model solved every problem it was given, so there is nothing to reflect on; "
+                      "give it harder problems or more of them.")
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        Dataset.from_list(rows).save_to_disk(partial)
+        shutil.rmtree(out, ignore_errors=True)
+        partial.rename(out)
+    except OSError as error:
+        raise R3Error(f"Cannot write the failure set to {out}: {error.strerror}. Free some space and run this again; "
+                      f"the finished parts are kept in {parts}.") from error
+    shutil.rmtree(parts)
+    return load(out)
+
+
+def _failures(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task, problems: list[dict],
+              profile: Profile, seed: int) -> list[dict]:
+    talk = Conversation(model, tokenizer, len(problems), seed)
+    talk.start([prompt_ids(tokenizer, task.messages(p), task.tools(p)) for p in problems])
+    talk.fork([profile.failure_samples] * len(problems))
+    answers = talk.reply("attempt", profile.attempt_tokens, profile.temperature)
+    rows = []
+    for i, problem in enumerate(problems):
+        own = answers[i * profile.failure_samples : (i + 1) * profile.failure_samples]
+        wrong = {a: v for a in own if not (v := task.verify(problem, a)).ok}
+        difficulty = sum(a in wrong for a in own) / len(own)
+        rows += [{"problem": json.dumps(problem), "answer": a, "kind": v.kind, "reason": v.reason, "difficulty": difficulty}
+                 for a, v in wrong.items()]
+    return rows
+
+
+def load(folder: Path) -> Dataset:
+    """Load a finished failure set; raises R3Error if it is missing or damaged."""
+    try:
+        return load_from_disk(str(folder))
+    except Exception as error:  # datasets and arrow raise many kinds
+        raise R3Error(f"The failure set in {folder} cannot be read ({type(error).__name__}); delete that folder and "
+                      "build it again.") from error

@@ -1,0 +1,181 @@
+"""The texts r3-nano learns from: conversations about Countdown, generated, each with the spans that carry loss.
+
+What the model *says* is set by the texts that carry loss; what it can *use* by texts that need not. So:
+
+- an attempt or a retry that carries loss is always right; wrong attempts are context;
+- a reflection's kind is decided by its first words. Worked reflections (candidates tried one step at a time) are common
+  here, but the loss on their opening is dropped from all but a few, so that the model can write them well and rarely
+  does (`WORKED_SHARE`). That is what reinforcement learning may later find; nothing in the RL stage knows of it;
+- within a worked reflection the wrong candidates carry no loss on their choices, only on their arithmetic and on the
+  word that judges them: each candidate is meant to be right;
+- a retry also follows reflections that are useless, cut off, or about another problem, and blind retries, so that no
+  control is handicapped by a prompt the model never saw.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from r3lib import countdown_data as problems, prompts
+
+WORKED_SHARE = 0.15  # of reflections whose kind carries loss
+OPENING = "Let me try."
+MAX_CANDIDATES = 4
+
+GENERIC = (
+    "I am sorry, my answer was wrong. I will be more careful next time.",
+    "I made a mistake in my calculation. I should check each step before I answer.",
+    "I did not read the problem carefully. Next time I will read it twice.",
+    "My answer did not reach the target. I need to try a different combination of operations.",
+    "I should use each number exactly once and check that the result is the target.",
+    "I was too quick. I will take my time and verify the result.",
+    "The mistake was in the arithmetic. I will compute more carefully.",
+    "I chose the wrong operations. I should consider other operations.",
+    "It is important to follow the rules of the problem. I will do better.",
+    "I guessed without checking. A better way is to check the answer at the end.",
+    "I apologize for the error. I will think step by step next time.",
+    "Something went wrong in my equation. I will look for a better equation.",
+    "To do better, I should plan the equation before I write it.",
+    "I need to pay attention to the order of operations and to parentheses.",
+    "I forgot to verify my equation against the target.",
+    prompts.GENERIC_REFLECTION,
+)
+
+
+@dataclass
+class Message:
+    """One message: role, text, and the character ranges of the text that carry loss."""
+    role: str
+    text: str = ""
+    loss: list[tuple[int, int]] = field(default_factory=list)
+
+    def add(self, text: str, loss: bool) -> "Message":
+        if loss:
+            self.loss.append((len(self.text), len(self.text) + len(text)))
+        self.text += text
+        return self
+
+
+def task(numbers: list[int], target: int) -> str:
+    return prompts.COUNTDOWN_TASK.format(numbers=numbers, target=target)
+
+
+def answer(rng: random.Random, trees: list[problems.Node]) -> str:
+    return f"<answer>{problems.spell(rng.choice(trees))}</answer>"
+
+
+def wrong_tree(rng: random.Random, numbers: list[int], target: int) -> problems.Node:
+    """A tree over all the numbers whose value is not the target: near it as a rule, as a real mistake would be."""
+    best = None
+    for _ in range(6):
+        parts: list[problems.Node] = list(numbers)
+        rng.shuffle(parts)
+        while len(parts) > 1:
+            a, b = parts.pop(), parts.pop()
+            x, y = problems.value_of(a), problems.value_of(b)
+            if x < y:
+                a, b, x, y = b, a, y, x
+            op = rng.choice("++++----*")
+            if y and x % y == 0 and rng.random() < 0.5:
+                op = "/"
+            if op == "*" and x * y > 999:
+                op = "-"
+            parts.insert(rng.randrange(len(parts) + 1), (op, a, b))
+        miss = abs(problems.value_of(parts[0]) - target)
+        if miss and (best is None or miss < best[0]):
+            best = (miss, problems.canonical(parts[0]))
+        if best and rng.random() < 0.3:
+            break
+    return best[1] if best else problems.canonical(("+", ("*", numbers[0], numbers[1]), numbers[2]))
+
+
+def wrong_answer(rng: random.Random, numbers: list[int], target: int) -> tuple[str, str]:
+    """A failed attempt and a true sentence about it."""
+    kind = rng.random()
+    if kind < 0.85:
+        tree = wrong_tree(rng, numbers, target)
+        return problems.spell(tree), f"My equation gives {problems.value_of(tree)}, not {target}."
+    if kind < 0.93:
+        left_out = list(numbers)
+        left_out.remove(rng.choice(left_out))
+        return problems.spell(wrong_tree(rng, left_out, target) if len(left_out) > 1 else left_out[0]), "I did not use all the numbers."
+    other = list(numbers)
+    other[rng.randrange(len(other))] = rng.randint(1, 99)
+    return problems.spell(wrong_tree(rng, other, target)), "I used the wrong numbers."
+
+
+def worked(rng: random.Random, message: Message, numbers: list[int], target: int, trees: list[problems.Node],
+           opening_loss: bool) -> Message:
+    """Candidates worked out step by step until one fits, and the equation to use."""
+    message.add(OPENING, opening_loss)
+    tried = {problems.spell(t) for t in trees}
+    for _ in range(rng.choices(range(MAX_CANDIDATES), (45, 25, 18, 12))[0]):
+        candidate = wrong_tree(rng, numbers, target)
+        if problems.value_of(candidate) == target or problems.spell(candidate) in tried:
+            continue
+        tried.add(problems.spell(candidate))
+        for i, step in enumerate(problems.steps(candidate)):
+            choice, result = step.split(" = ")
+            message.add(f"{', ' if i else ' '}{choice}", False).add(f" = {result}", True)
+        message.add(", no.", True)
+    tree = rng.choice(trees)
+    message.add(" " + ", ".join(problems.steps(tree)) + f", yes. Use {problems.spell(tree)}.", True)
+    return message
+
+
+def useless(rng: random.Random, numbers: list[int], diagnosis: str) -> str:
+    kind = rng.random()
+    if kind < 0.66:
+        return rng.choice(GENERIC)
+    if kind < 0.85:
+        return f"{diagnosis} {rng.choice(GENERIC)}" if rng.random() < 0.5 else diagnosis
+    a, b = rng.sample(numbers, 2)
+    return rng.choice((f"Maybe I should start with {a} {rng.choice('+-*')} {b}.", f"I should keep {a} for the end.",
+                       f"Next time I will begin with {max(numbers)}, the largest number."))
+
+
+def conversation(rng: random.Random, numbers: list[int], target: int, trees: list[problems.Node],
+                 other: str) -> list[Message]:
+    """One training text. `other`: a reflection on another problem, for the retries that must not follow it blindly."""
+    ask = Message("user", task(numbers, target))
+    right = Message("assistant").add(answer(rng, trees), True)
+    kind = rng.random()
+    if kind < 0.22:
+        return [ask, right]
+    equation, diagnosis = wrong_answer(rng, numbers, target)
+    failed = Message("assistant", f"<answer>{equation}</answer>")
+    if kind < 0.30:
+        return [ask, failed, Message("user", prompts.BLIND_RETRY.format(task=ask.text)), right]
+    reflect = Message("user", prompts.COUNTDOWN_REFLECT)
+    reflection = Message("assistant")
+    kind = rng.random()
+    if kind < 0.62:
+        # the opening's loss on few of the worked ones makes them WORKED_SHARE of what carries loss (0.30 useless)
+        worked(rng, reflection, numbers, target, trees, rng.random() < WORKED_SHARE / (1 - WORKED_SHARE) * 0.30 / 0.62)
+        used = reflection.text.rsplit("Use ", 1)[1][:-1]
+        right = Message("assistant").add(f"<answer>{used}</answer>", True)
+    elif kind < 0.92:
+        reflection.add(useless(rng, numbers, diagnosis), True)
+    elif kind < 0.96:
+        reflection.add(other, False)
+    else:
+        worked(rng, reflection, numbers, target, trees, False)
+        reflection.text = reflection.text[: rng.randint(len(OPENING), max(len(OPENING), reflection.text.index("yes") - 2))]
+        reflection.loss = []
+    return [ask, failed, reflect, reflection, ask, right]
+
+
+def corpus(seed: int, held_out: set, sizes: tuple[int, ...] = (3, 4)) -> Iterator[list[Message]]:
+    """Endless conversations about problems that share no key with `held_out` (train, validation and test splits)."""
+    rng = random.Random(seed)
+    other = rng.choice(GENERIC)
+    for numbers, target, nodes in problems.draw(rng, sizes, per_draw=4):
+        if problems.key(numbers, target) in held_out:
+            continue
+        trees = problems.simplest(nodes)
+        text = conversation(rng, numbers, target, trees, other)
+        if len(text) == 6:
+            other = text[3].text
+        yield text

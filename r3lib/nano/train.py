@@ -1,0 +1,207 @@
+"""The recipe of r3-nano: from nothing to a hub-format checkpoint in one command (`make nano`).
+
+A Qwen2-architecture causal LM learns the texts of `r3lib.nano.corpus` in float32 on the CPU (or a GPU where there is
+one): matrices by Muon, everything else by AdamW, constant rate with a warm-up and a linear decay over the last fifth.
+Killed runs go on from their last checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from r3lib.nano.corpus import Message, corpus
+from r3lib.nano.tokenizer import train_tokenizer
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides r3-nano; `seed` with one thread count repeats a run on one machine."""
+    hidden_size: int = 256
+    intermediate_size: int = 768
+    layers: int = 5
+    heads: int = 4
+    kv_heads: int = 2
+    vocab_size: int = 640
+    tokens: int = 20_000_000
+    batch_tokens: int = 8_192
+    muon_lr: float = 0.02
+    adam_lr: float = 3e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.02
+    decay: float = 0.25
+    seed: int = 0
+    sizes: tuple[int, ...] = (3, 4)
+
+
+def encode(tokenizer: PreTrainedTokenizerFast, texts: list[list[Message]]) -> list[tuple[list[int], list[bool]]]:
+    """Token ids of whole conversations, as the chat template renders them, and which of them carry loss.
+
+    A token carries loss when its first character does; so does the end-of-turn token after a message whose last
+    character does.
+    """
+    start, end = tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
+    newline = tokenizer("\n")["input_ids"]
+    flat = [message for text in texts for message in text]
+    heads = [f"{message.role}\n" for message in flat]
+    encoded = iter(zip(flat, heads, tokenizer([h + m.text for h, m in zip(heads, flat)], return_offsets_mapping=True)["offset_mapping"],
+                       tokenizer([h + m.text for h, m in zip(heads, flat)])["input_ids"]))
+    out = []
+    for text in texts:
+        ids: list[int] = []
+        mask: list[bool] = []
+        for _ in text:
+            message, head, offsets, tokens = next(encoded)
+            carries = [False] * len(message.text)
+            for a, b in message.loss:
+                carries[a:b] = [True] * (b - a)
+            ids += [start, *tokens, end, *newline]
+            mask += [False] + [a >= len(head) and carries[a - len(head)] for a, _ in offsets]
+            mask += [bool(carries and carries[-1])] + [False] * len(newline)
+        out.append((ids, mask))
+    return out
+
+
+def batches(tokenizer: PreTrainedTokenizerFast, texts: Iterator[list[Message]], batch_tokens: int,
+            rng: random.Random) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Endless batches `(ids, labels)`, both (rows, length), of texts of similar length; labels are -100 without loss."""
+    pad = tokenizer.pad_token_id
+    while True:
+        pool = sorted(encode(tokenizer, [next(texts) for _ in range(8192)]), key=lambda item: len(item[0]))
+        ready, rows = [], []
+        for i, row in enumerate(pool):
+            rows.append(row)
+            longest = -(-len(row[0]) // 16) * 16
+            following = len(pool[i + 1][0]) if i + 1 < len(pool) else longest
+            if (len(rows) + 1) * (-(-following // 16) * 16) > batch_tokens or i + 1 == len(pool):
+                ids = torch.full((len(rows), longest), pad)
+                labels = torch.full((len(rows), longest), -100)
+                for r, (tokens, mask) in enumerate(rows):
+                    ids[r, : len(tokens)] = torch.tensor(tokens)
+                    labels[r, : len(tokens)] = torch.where(torch.tensor(mask), torch.tensor(tokens), -100)
+                ready.append((ids, labels))
+                rows = []
+        rng.shuffle(ready)
+        yield from ready
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose matrix updates are orthogonalized by a Newton-Schulz iteration (Jordan et al., 2024).
+
+    torch.optim.Muon iterates in bfloat16, which a CPU without bfloat16 units runs four times slower than float32;
+    this one stays in float32 and takes matrices of one shape together.
+    """
+
+    def __init__(self, params, lr: float, momentum: float = 0.95, weight_decay: float = 0.0):
+        super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay))
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            shapes: dict[torch.Size, list[torch.nn.Parameter]] = {}
+            for p in group["params"]:
+                shapes.setdefault(p.shape, []).append(p)
+            for shape, params in shapes.items():
+                grads = []
+                for p in params:
+                    buffer = self.state[p].setdefault("momentum", torch.zeros_like(p))
+                    buffer.lerp_(p.grad, 1 - group["momentum"])
+                    grads.append(p.grad.lerp(buffer, group["momentum"]))
+                x = torch.stack(grads)  # (matrices, rows, columns)
+                tall = shape[0] > shape[1]
+                x = x.mT if tall else x
+                x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
+                for _ in range(5):
+                    gram = x @ x.mT
+                    x = 3.4445 * x + (-4.775 * gram + 2.0315 * gram @ gram) @ x
+                x = x.mT if tall else x
+                scale = max(1.0, shape[0] / shape[1]) ** 0.5
+                for p, update in zip(params, x):
+                    p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"] * scale)
+
+
+def make_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
+    torch.manual_seed(recipe.seed)
+    return Qwen2ForCausalLM(Qwen2Config(
+        vocab_size=len(tokenizer), hidden_size=recipe.hidden_size, intermediate_size=recipe.intermediate_size,
+        num_hidden_layers=recipe.layers, num_attention_heads=recipe.heads, num_key_value_heads=recipe.kv_heads,
+        max_position_embeddings=1024, tie_word_embeddings=True, pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id, bos_token_id=None, rope_parameters={"rope_type": "default", "rope_theta": 10_000.0}))
+
+
+def rate(progress: float, recipe: Recipe) -> float:
+    """Share of the full learning rate at `progress` in [0, 1]."""
+    if progress < recipe.warmup:
+        return progress / recipe.warmup
+    return min(1.0, (1 - progress) / recipe.decay + 0.01)
+
+
+def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 300.0) -> None:
+    """Train and save to `out` (config, safetensors, tokenizer, recipe.json, log.jsonl); continue from out/checkpoint.pt.
+
+    held_out: keys of problems (`r3lib.countdown_data.key`) that no text may be about.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    texts = corpus(recipe.seed, held_out, recipe.sizes)
+    sample = [next(texts) for _ in range(4000)]
+    tokenizer = train_tokenizer([m.text for text in sample for m in text] + ["user", "assistant", "system"] * 4000, recipe.vocab_size)
+    tokenizer.save_pretrained(out)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = make_model(recipe, tokenizer).to(device).train()
+    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
+    rest = [p for n, p in model.named_parameters() if p.ndim < 2 or "embed" in n]
+    optimizers = [Muon(matrices, recipe.muon_lr, weight_decay=recipe.weight_decay),
+                  torch.optim.AdamW(rest, recipe.adam_lr, betas=(0.9, 0.95), weight_decay=0.0)]
+    full = [group["lr"] for o in optimizers for group in o.param_groups]
+    stream = batches(tokenizer, texts, recipe.batch_tokens, random.Random(recipe.seed))
+    seen = step = 0
+    checkpoint = out / "checkpoint.pt"
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(state["model"])
+        for optimizer, saved in zip(optimizers, state["optimizers"]):
+            optimizer.load_state_dict(saved)
+        for _ in range(state["step"]):
+            next(stream)
+        seen, step = state["seen"], state["step"]
+    log = (out / "log.jsonl").open("a")
+    saved_at = started = time.monotonic()
+    bar = tqdm(total=recipe.tokens, initial=seen, unit="tok", unit_scale=True, desc="r3-nano", mininterval=5)
+    while seen < recipe.tokens:
+        ids, labels = (t.to(device) for t in next(stream))
+        share = rate(seen / recipe.tokens, recipe)
+        for group, lr in zip((g for o in optimizers for g in o.param_groups), full):
+            group["lr"] = lr * share
+        logits = model(input_ids=ids).logits[:, :-1]  # (rows, length - 1, vocabulary)
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten())
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        seen, step = seen + ids.numel(), step + 1
+        bar.update(ids.numel())
+        if step % 20 == 0:
+            bar.set_postfix(loss=f"{loss.item():.3f}")
+            log.write(json.dumps({"step": step, "tokens": seen, "loss": round(loss.item(), 4), "norm": round(norm.item(), 3),
+                                  "rate": round(share, 4), "seconds": round(time.monotonic() - started, 1)}) + "\n")
+            log.flush()
+        if math.isnan(loss.item()):
+            raise FloatingPointError(f"The loss is not a number at step {step}: lower muon_lr or adam_lr in the recipe.")
+        if time.monotonic() - saved_at > checkpoint_every:
+            saved_at = time.monotonic()
+            partial = checkpoint.with_suffix(".tmp")
+            torch.save({"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers], "seen": seen, "step": step}, partial)
+            partial.replace(checkpoint)
+    model.to(torch.bfloat16).save_pretrained(out)
+    (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n")
+    checkpoint.unlink(missing_ok=True)

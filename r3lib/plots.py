@@ -1,0 +1,123 @@
+"""The kit's pictures. Every function takes plain data and returns a matplotlib figure; none reads a file."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+VANILLA, TRAINED, INK = "#8a94a6", "#0b6e99", "#222222"  # told apart in grey as well
+COLORS = {"vanilla": VANILLA, "trained": TRAINED}
+close = plt.close
+
+
+def arms(intervals: dict[str, dict[str, tuple[float, float, float]]]) -> Figure:
+    """Accuracy of every arm with its 95 % interval. intervals: {"vanilla" | "trained": {label: (mean, low, high)}}, %."""
+    labels = list(next(iter(intervals.values())))
+    figure, axes = plt.subplots(figsize=(8, 0.62 * len(labels) + 1.2))
+    for offset, (name, rows) in zip((-0.16, 0.16), intervals.items()):
+        for i, label in enumerate(labels):
+            mean, low, high = rows[label]
+            axes.errorbar(mean, i + offset, xerr=[[mean - low], [high - mean]], fmt="o" if name == "trained" else "s",
+                          color=COLORS[name], capsize=3, label=name if i == 0 else None)
+            axes.annotate(f"{mean:.1f}", (mean, i + offset), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8,
+                          color=COLORS[name])
+    axes.set_yticks(range(len(labels)), labels)
+    axes.invert_yaxis()
+    axes.set_xlabel("right, % of problems (95 % interval)")
+    axes.legend(frameon=False, loc="lower right")
+    _plain(axes, "x")
+    return figure
+
+
+def training(logs: dict[str, list[dict]]) -> Figure:
+    """Reward, KL, reflection length and groups without signal, step by step; one line a seed."""
+    panels = (("reward", "retries that verify"), ("zero_advantage_fraction", "groups without signal"),
+              ("reflection_tokens", "reflection length, tokens"), ("kl", "KL to the vanilla model"))
+    figure, axes = plt.subplots(1, 4, figsize=(13, 2.8), layout="constrained")
+    for axis, (key, title) in zip(axes, panels):
+        for i, (name, log) in enumerate(logs.items()):
+            steps, values = [e["step"] for e in log], np.array([e[key] for e in log], float)
+            axis.plot(steps, values, color=TRAINED, alpha=0.25, lw=1)
+            window = min(5, len(values))
+            smooth = np.convolve(values, np.ones(window) / window, "valid")
+            axis.plot(steps[window - 1 :], smooth, color=TRAINED, lw=2, ls=("-", "--", ":")[i % 3], label=name)
+        axis.set_title(title, fontsize=10)
+        axis.set_xlabel("step")
+        _plain(axis, "y")
+    axes[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def kinds(before: list[str], after: list[str], title: str = "") -> Figure:
+    """Share of each verdict kind before and after, in percent of all problems."""
+    names = sorted(set(before) | set(after), key=lambda k: (k != "correct", k))
+    figure, axes = plt.subplots(figsize=(8, 0.5 * len(names) + 1.2))
+    for offset, (name, values) in zip((-0.2, 0.2), (("vanilla", before), ("trained", after))):
+        counts = Counter(values)
+        shares = [100 * counts[k] / len(values) for k in names]
+        bars = axes.barh(np.arange(len(names)) + offset, shares, height=0.38, color=COLORS[name], label=name,
+                         hatch="" if name == "trained" else "//", edgecolor="white")
+        axes.bar_label(bars, fmt="%.1f", fontsize=8, padding=2)
+    axes.set_yticks(range(len(names)), [n.replace("_", " ") for n in names])
+    axes.invert_yaxis()
+    axes.set_xlabel("% of problems")
+    axes.set_title(title, fontsize=10)
+    axes.legend(frameon=False)
+    _plain(axes, "x")
+    return figure
+
+
+def lengths(before: list[int], after: list[int]) -> Figure:
+    """Histogram of reflection lengths before and after training, in tokens."""
+    figure, axes = plt.subplots(figsize=(7, 2.8))
+    bins = np.linspace(0, max(before + after) + 1, 30)
+    for name, values in (("vanilla", before), ("trained", after)):
+        axes.hist(values, bins=bins, color=COLORS[name], alpha=0.6, label=f"{name} (median {np.median(values):.0f})",
+                  hatch="" if name == "trained" else "//", edgecolor="white")
+    axes.set_xlabel("reflection length, tokens")
+    axes.set_ylabel("reflections")
+    axes.legend(frameon=False)
+    _plain(axes, "y")
+    return figure
+
+
+def difficulty(shares: list[float]) -> Figure:
+    """Histogram of how often the untrained model fails each problem of the failure set (1 = every sample)."""
+    figure, axes = plt.subplots(figsize=(6, 2.6))
+    axes.hist(shares, bins=np.linspace(0, 1, 11), color=TRAINED, edgecolor="white")
+    axes.set_xlabel("difficulty: share of samples that failed")
+    axes.set_ylabel("failures")
+    _plain(axes, "y")
+    return figure
+
+
+def loop() -> Figure:
+    """The method in one picture: attempt, verdict, reflection, retry, verdict, reward on the reflection alone."""
+    boxes = [(0, 1, "task", "user"), (1, 1, "first answer", "model"), (2, 1, "verifier:\nwrong", "program"),
+             (3, 1, "REFLECTION", "model, trained"), (4, 1, "task again,\nsecond answer", "model"), (5, 1, "verifier:\nright?", "program")]
+    figure, axes = plt.subplots(figsize=(11, 2.7))
+    for x, y, text, who in boxes:
+        trained = who.endswith("trained")
+        axes.add_patch(FancyBboxPatch((x - 0.38, y - 0.28), 0.76, 0.56, boxstyle="round,pad=0.02", lw=3 if trained else 1.2,
+                                      edgecolor=TRAINED if trained else INK, facecolor="#dff0f7" if trained else "white"))
+        axes.text(x, y, text, ha="center", va="center", fontsize=10, color=INK, weight="bold" if trained else "normal")
+        axes.text(x, y + 0.38, who, ha="center", fontsize=8, color=TRAINED if trained else "#666666")
+    for x in range(5):
+        axes.add_patch(FancyArrowPatch((x + 0.41, 1), (x + 0.59, 1), arrowstyle="-|>", mutation_scale=12, color=INK))
+    axes.add_patch(FancyArrowPatch((5, 0.68), (3, 0.68), connectionstyle="arc3,rad=-0.35", arrowstyle="-|>",
+                                   mutation_scale=14, color=TRAINED, lw=2))
+    axes.text(4, 0.06, "reward 1 or 0, to the reflection's tokens only (GRPO)", ha="center", fontsize=10, color=TRAINED)
+    axes.set_xlim(-0.5, 5.5)
+    axes.set_ylim(-0.05, 1.6)
+    axes.axis("off")
+    return figure
+
+
+def _plain(axes, grid: str) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis=grid, alpha=0.25)
+    axes.set_axisbelow(True)

@@ -1,0 +1,62 @@
+"""Profiles: one name decides model, precision, LoRA, batch and lengths. `nano` runs anywhere; the others want a GPU.
+
+Memory and time are measured figures or None, and None is printed as "not measured".
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from r3lib.files import DATA, R3Error
+
+
+@dataclass(frozen=True)
+class Profile:
+    """model: a folder or a hub name. failures x group is one step's batch of reflections; lengths are in new tokens."""
+    name: str
+    model: str
+    dtype: str = "bfloat16"
+    four_bit: bool = True
+    lora_rank: int = 16
+    group: int = 8  # reflections per failure (paper: 8 to 14)
+    failures: int = 16  # failures per optimizer step (paper: 256)
+    micro_batch: int = 8  # sequences per forward-backward
+    steps: int = 200
+    learning_rate: float = 5e-6
+    beta: float = 0.001  # KL weight (paper: 0.001)
+    temperature: float = 0.9  # of sampling, as in the paper's failure set
+    attempt_tokens: int = 512
+    reflection_tokens: int = 512
+    retry_tokens: int = 512
+    failure_samples: int = 8  # answers per problem when the failure set is built (paper: up to 64)
+    train_problems: int = 4000
+    test_problems: int = 1000
+    rows: int = 32  # conversations generated at once
+    memory_gb: float | None = None
+    minutes: float | None = None
+
+    def fits(self) -> str:
+        memory = f"{self.memory_gb:.1f} GB" if self.memory_gb else "not measured"
+        minutes = f"{self.minutes:.0f} min" if self.minutes else "not measured"
+        return f"memory {memory}, time {minutes}"
+
+
+PROFILES = {p.name: p for p in (
+    Profile("nano", str(DATA / "r3-nano"), dtype="float32", group=8, failures=16, micro_batch=128, steps=50,
+            learning_rate=1e-3, beta=0.02, temperature=1.0, attempt_tokens=32, reflection_tokens=112, retry_tokens=32,
+            failure_samples=2, train_problems=1000, test_problems=1000, rows=250),
+    Profile("t4", "Qwen/Qwen2.5-1.5B-Instruct", dtype="float16", failures=8, micro_batch=4, rows=16),
+    Profile("rtx12", "Qwen/Qwen2.5-1.5B-Instruct", failures=16, micro_batch=4, rows=32),
+    Profile("rtx24", "Qwen/Qwen2.5-3B-Instruct", failures=32, micro_batch=8, rows=64),
+    Profile("paper", "Qwen/Qwen2.5-1.5B-Instruct", four_bit=False, failures=256, steps=1750, learning_rate=5e-7,
+            failure_samples=64, train_problems=435_000, test_problems=15_000, rows=128),
+)}
+
+
+def profile(name: str | None = None) -> Profile:
+    """The profile called `name`, else the one in R3_PROFILE, else nano. Raises R3Error for an unknown name."""
+    name = name or os.environ.get("R3_PROFILE") or "nano"
+    if name not in PROFILES:
+        raise R3Error(f"There is no profile {name!r}; choose one of {', '.join(PROFILES)}.")
+    return PROFILES[name]

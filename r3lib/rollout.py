@@ -1,0 +1,202 @@
+"""The reflect-retry loop: a batch of conversations that grow in one key-value cache.
+
+    attempt -> (verify) -> reflection prompt -> reflection -> task again -> retry -> (verify)
+
+Every message is read or written once: a retry continues from the cache of its reflection, a control continues from the
+cache of the failed attempt (`mark` and `rewind`), a group of reflections shares the cache of its prompt (`fork`).
+Token ids and named spans are recorded as they are made, so nothing ever tokenizes a text again to find out where the
+reflection was. User messages go through the tokenizer's chat template only.
+
+Not here: scoring (r3lib.evaluate), learning (r3lib.trainer), rows leaving the batch when they finish.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import torch
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+
+SPANS = ("prompt", "attempt", "reflection_prompt", "reflection", "retry_prompt", "retry")
+_MARK = "\u2581answer\u2581"
+
+
+@dataclass
+class Transcript:
+    """One conversation. `ids`: all tokens, unpadded. `spans`: name -> (start, end) in `ids`, in order, covering it.
+
+    A written span (attempt, reflection, retry) ends with the end-of-turn token if the model wrote one; what the
+    template puts between two messages belongs to the following prompt span.
+    """
+    ids: list[int] = field(default_factory=list)
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def add(self, span: str, ids: list[int]) -> None:
+        if span in self.spans:
+            raise ValueError(f"The transcript already has a span named {span!r}; give each message its own name.")
+        self.spans[span] = (len(self.ids), len(self.ids) + len(ids))
+        self.ids += ids
+
+    def tokens(self, span: str) -> list[int]:
+        start, end = self.spans[span]
+        return self.ids[start:end]
+
+    def mask(self, span: str = "reflection") -> list[int]:
+        """1 for each token of the span, 0 elsewhere; as long as `ids`. For the reflection: what GRPO may reward."""
+        start, end = self.spans[span]
+        return [int(start <= i < end) for i in range(len(self.ids))]
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: list[dict], tools: list[dict] | None = None) -> list[int]:
+    """Tokens of a conversation that waits for the assistant, as the model's own chat template renders it."""
+    if tokenizer.chat_template is None:
+        raise ValueError("This tokenizer has no chat template; use an instruction-tuned model, or set tokenizer.chat_template.")
+    text = tokenizer.apply_chat_template(messages, tools=tools, add_generation_prompt=True, tokenize=False)
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+@lru_cache(maxsize=4096)
+def _user_turn(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
+    """Tokens between the last token of an assistant's text and the first of its next: end of turn, user, assistant.
+
+    The template renders a three-message conversation whose assistant says a marker; what follows the marker is it.
+    """
+    messages = [{"role": "user", "content": "."}, {"role": "assistant", "content": _MARK}, {"role": "user", "content": text}]
+    rendered = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    return tuple(tokenizer(rendered.rsplit(_MARK, 1)[1], add_special_tokens=False)["input_ids"])
+
+
+def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Ids that end an assistant's turn: the tokenizer's and the generation config's (some families have several)."""
+    listed = getattr(model.generation_config, "eos_token_id", None)
+    listed = [listed] if isinstance(listed, int) else list(listed or [])
+    return sorted({tokenizer.eos_token_id, *listed} - {None})
+
+
+class Conversation:
+    """A batch of conversations with one model. `say` and `put` only queue tokens; `reply` reads them and writes.
+
+    Tensors: `_mask` (rows, columns) 1 where the cache column holds a token of that row; a row that finished early or
+    has a shorter message leaves holes, and positions count only its own tokens.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: int, seed: int = 0):
+        self.model, self.tokenizer = model, tokenizer
+        self.transcripts = [Transcript() for _ in range(rows)]
+        self.generator = torch.Generator(device=model.device).manual_seed(seed)
+        self._ends = torch.tensor(end_tokens(model, tokenizer), device=model.device)
+        self._cache = DynamicCache(config=model.config)
+        self._mask = torch.zeros(rows, 0, dtype=torch.long, device=model.device)
+        self._queue: list[list[int]] = [[] for _ in range(rows)]  # tokens of the transcript not yet in the cache
+        self._logits: torch.Tensor | None = None  # (rows, vocabulary) after the last token read
+
+    def start(self, prompts: list[list[int]], span: str = "prompt") -> None:
+        """Open every conversation with the tokens of `prompt_ids`."""
+        for row, ids in enumerate(prompts):
+            self._append(row, span, ids)
+
+    def say(self, texts: str | list[str], span: str) -> None:
+        """The user's next message, one for all or one for each; closes the assistant's turn where it was cut off."""
+        texts = [texts] * len(self.transcripts) if isinstance(texts, str) else texts
+        ends = set(self._ends.tolist())
+        for row, text in enumerate(texts):
+            ids = list(_user_turn(self.tokenizer, text))
+            last = self.transcripts[row].ids[-1]
+            if last in ends and ids and ids[0] in ends:
+                ids = ids[1:]
+            self._append(row, span, ids)
+
+    def put(self, texts: list[str], span: str) -> None:
+        """Words put into the assistant's mouth: a stored answer, a generic sentence, another problem's reflection."""
+        for row, text in enumerate(texts):
+            self._append(row, span, self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    @torch.no_grad()
+    def reply(self, span: str, max_new_tokens: int, temperature: float) -> list[str]:
+        """Let the model write one message in every conversation, at most `max_new_tokens` each; returns the texts.
+
+        temperature 0 takes the most likely token; above 0 samples from the whole distribution.
+        """
+        self.read()
+        rows = len(self.transcripts)
+        written: list[torch.Tensor] = []
+        alive = torch.ones(rows, dtype=torch.bool, device=self.model.device)
+        for step in range(max_new_tokens):
+            if temperature == 0:
+                token = self._logits.argmax(-1)
+            else:
+                weights = torch.softmax(self._logits.float() / temperature, -1)
+                token = torch.multinomial(weights, 1, generator=self.generator).squeeze(1)
+            token = torch.where(alive, token, -1)  # (rows,)
+            written.append(token)
+            still = alive & ~torch.isin(token, self._ends)
+            if step + 1 == max_new_tokens or not still.any():
+                break
+            self._forward(token.clamp(min=0)[:, None], alive[:, None].long())
+            alive = still
+        columns = torch.stack(written, 1).tolist()
+        texts = []
+        for row, column in enumerate(columns):
+            ids = [token for token in column if token >= 0]
+            self.transcripts[row].add(span, ids)
+            self._queue[row] = ids[-1:] if column[-1] >= 0 else []  # the last column was never fed to the model
+            texts.append(self.tokenizer.decode(ids, skip_special_tokens=True).strip())
+        self._logits = None
+        return texts
+
+    def read(self) -> None:
+        """Bring every queued token into the cache (prefill)."""
+        longest = max(map(len, self._queue))
+        if not longest:
+            return
+        if not all(self._queue):
+            raise ValueError("Some conversations have nothing to answer: say something in every one before reply().")
+        pad = self.tokenizer.pad_token_id
+        ids = torch.tensor([[pad] * (longest - len(q)) + q for q in self._queue], device=self.model.device)
+        mask = torch.tensor([[0] * (longest - len(q)) + [1] * len(q) for q in self._queue], device=self.model.device)
+        self._forward(ids, mask)
+        self._queue = [[] for _ in self._queue]
+
+    @torch.no_grad()
+    def _forward(self, ids: torch.Tensor, mask: torch.Tensor) -> None:
+        before = self._mask.sum(1, keepdim=True)
+        self._mask = torch.cat([self._mask, mask], 1)
+        positions = (before + mask.cumsum(1) - 1).clamp(min=0)  # (rows, new columns)
+        self._logits = self.model(input_ids=ids, attention_mask=self._mask, position_ids=positions, logits_to_keep=1,
+                                  past_key_values=self._cache, use_cache=True).logits[:, -1]
+
+    def _append(self, row: int, span: str, ids: list[int]) -> None:
+        self.transcripts[row].add(span, ids)
+        self._queue[row] += ids
+
+    def texts(self, span: str) -> list[str]:
+        return [self.tokenizer.decode(t.tokens(span), skip_special_tokens=True).strip() for t in self.transcripts]
+
+    def select(self, rows: list[int]) -> None:
+        """Go on with these conversations, in this order: those that failed, say, or each one G times (`fork`)."""
+        index = torch.tensor(rows, device=self.model.device, dtype=torch.long)
+        self._cache.batch_select_indices(index)
+        self._mask = self._mask[index]
+        self._logits = None if self._logits is None else self._logits[index]
+        self.transcripts = [copy.deepcopy(self.transcripts[row]) for row in rows]
+        self._queue = [list(self._queue[row]) for row in rows]
+
+    def fork(self, copies: list[int]) -> None:
+        """Turn conversation i into `copies[i]` neighbours (a group) that share what is read once, here."""
+        self.read()
+        self.select([row for row, n in enumerate(copies) for _ in range(n)])
+
+    def mark(self) -> tuple:
+        """A point to come back to with `rewind`; nothing is copied but the bookkeeping."""
+        return self._mask.shape[1], copy.deepcopy(self.transcripts), copy.deepcopy(self._queue)
+
+    def rewind(self, mark: tuple) -> None:
+        """Forget all that came after `mark` was taken (the batch must have the same rows)."""
+        columns, transcripts, queue = mark
+        if columns < self._mask.shape[1]:
+            self._cache.crop(columns - self._mask.shape[1])  # a negative count: how many to remove, from the end
+        self._mask = self._mask[:, :columns]
+        self.transcripts, self._queue = copy.deepcopy(transcripts), copy.deepcopy(queue)
+        self._logits = None

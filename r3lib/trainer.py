@@ -1,0 +1,168 @@
+"""Training the reflection: TRL's GRPOTrainer with a rollout of our own, over the NF4 base and its LoRA adapter.
+
+What differs from stock GRPO is one function: the completion is the reflection, and its reward is the verdict on the
+retry that follows it (paper section 3.2). Nothing after the reflection can receive gradient, so the sequence is cut
+there; `whole_transcript=True` keeps the retry behind a mask instead and gives the same gradient.
+
+`rollout_func` is experimental in TRL 1.x; this is the only module that touches it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+import warnings
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+
+from datasets import Dataset
+from peft import PeftModel
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
+from transformers.trainer_utils import get_last_checkpoint
+from trl import GRPOConfig, GRPOTrainer
+
+from r3lib import models
+from r3lib.files import write_text
+from r3lib.profiles import Profile
+from r3lib.rollout import Conversation, prompt_ids
+from r3lib.tasks import Task
+
+
+def training_rows(task: Task, failures: Dataset) -> Dataset:
+    """What TRL trains on: `prompt`, the conversation up to the reflection prompt, and `problem` for the verifier."""
+    def row(failure: dict) -> dict:
+        messages = task.messages(json.loads(failure["problem"]))
+        return {"prompt": [*messages, {"role": "assistant", "content": failure["answer"]},
+                           {"role": "user", "content": task.reflect_prompt}], "problem": failure["problem"]}
+    return Dataset.from_list([row(f) for f in failures])
+
+
+class ReflectRetry:
+    """TRL's `rollout_func`: reflections for a batch of failures, each with the retry that follows it."""
+
+    def __init__(self, task: Task, profile: Profile, rows: Dataset, seed: int, whole_transcript: bool = False):
+        self.task, self.profile, self.seed, self.whole_transcript = task, profile, seed, whole_transcript
+        self.problems = {json.dumps(r["prompt"]): json.loads(r["problem"]) for r in rows}
+        self.seconds = 0.0
+
+    def __call__(self, prompts: list[list[dict]], trainer: GRPOTrainer) -> dict[str, list]:
+        """prompts: TRL's batch, each failure repeated G times in a row; returns the lists that TRL asks for."""
+        started = time.monotonic()
+        model, tokenizer = trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class
+        groups = [(json.loads(key), len(list(same))) for key, same in groupby(json.dumps(p) for p in prompts)]
+        problems = [self.problems[json.dumps(messages)] for messages, _ in groups]
+        was_training = model.training
+        model.eval()
+        seed = hash((self.seed, trainer.state.global_step, trainer.accelerator.process_index)) % 2**31
+        talk = Conversation(model, tokenizer, len(groups), seed)
+        talk.start([prompt_ids(tokenizer, messages, self.task.tools(p)) for (messages, _), p in zip(groups, problems)])
+        talk.fork([copies for _, copies in groups])
+        talk.reply("reflection", self.profile.reflection_tokens, self.profile.temperature)
+        talk.say([self.task.ask(p) for p, (_, copies) in zip(problems, groups) for _ in range(copies)], "retry_prompt")
+        retries = talk.reply("retry", self.profile.retry_tokens, self.profile.temperature)
+        model.train(was_training)
+        out: dict[str, Any] = {"prompt_ids": [t.tokens("prompt") for t in talk.transcripts], "logprobs": None, "retry": retries}
+        if self.whole_transcript:
+            starts = [t.spans["reflection"][0] for t in talk.transcripts]
+            out["completion_ids"] = [t.ids[s:] for t, s in zip(talk.transcripts, starts)]
+            out["env_mask"] = [t.mask("reflection")[s:] for t, s in zip(talk.transcripts, starts)]
+        else:
+            out["completion_ids"] = [t.tokens("reflection") for t in talk.transcripts]
+        self.seconds += time.monotonic() - started
+        return out
+
+
+def retry_reward(task: Task):
+    """The only reward: 1 if the retry verifies, else 0. It sees the verdict, never the reflection."""
+    def retry_verified(completions: list, problem: list[str], retry: list[str], **_: Any) -> list[float]:
+        return [float(task.verify(json.loads(p), text).ok) for p, text in zip(problem, retry)]
+    return retry_verified
+
+
+class Progress(TrainerCallback):
+    """Writes one JSON line a step to `log.jsonl`, draws the bar, and says in words when there is nothing to learn."""
+
+    def __init__(self, path: Path, patience: int = 5):
+        self.path, self.patience, self.silent, self.before, self.tokens = path, patience, 0, time.monotonic(), 0.0
+        self.bar: tqdm | None = None
+
+    def on_train_begin(self, args, state, control, **_):
+        self.before = time.monotonic()
+        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="GRPO on reflections", unit="step")
+
+    def on_train_end(self, args, state, control, **_):
+        self.bar.close()
+
+    def on_log(self, args, state, control, logs=None, **_):
+        if "reward" not in (logs or {}):
+            return
+        now, tokens = time.monotonic(), logs.get("num_tokens", 0.0)
+        entry = {"step": state.global_step, "reward": logs["reward"], "retry_pass_rate": logs["reward"],
+                 "zero_advantage_fraction": logs.get("frac_reward_zero_std"), "kl": logs.get("kl", 0.0),
+                 "reflection_tokens": logs["completions/mean_length"], "clipped_ratio": logs["completions/clipped_ratio"],
+                 "loss": logs.get("loss"), "grad_norm": logs.get("grad_norm"), "learning_rate": logs.get("learning_rate"),
+                 "seconds": now - self.before, "tokens_per_second": (tokens - self.tokens) / max(now - self.before, 1e-9)}
+        self.before, self.tokens = now, tokens
+        with self.path.open("a") as file:
+            file.write(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in entry.items()}) + "\n")
+        self.bar.update(state.global_step - self.bar.n)
+        self.bar.set_postfix(reward=f"{entry['reward']:.2f}", silent=f"{entry['zero_advantage_fraction']:.0%}")
+        self.silent = self.silent + 1 if entry["zero_advantage_fraction"] == 1 else 0
+        if self.silent == self.patience:
+            warnings.warn(nothing_to_learn(logs["reward"], self.patience), stacklevel=2)
+
+
+def nothing_to_learn(reward: float, steps: int) -> str:
+    """The sentence for a run whose groups have all been without signal for `steps` steps."""
+    if reward < 0.5:
+        return (f"For {steps} steps every retry of every group has failed, so there is no gradient. Try easier problems, "
+                "a higher temperature, larger groups, or a stronger model: it must sometimes succeed on its own.")
+    return (f"For {steps} steps every retry of every group has succeeded, so there is nothing left to learn. "
+            "Stop here, or take harder failures.")
+
+
+def train(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task, failures: Dataset, profile: Profile,
+          out: Path, seed: int = 0, whole_transcript: bool = False, save_steps: int = 10) -> PeftModel:
+    """Run `profile.steps` steps of GRPO on the reflections and save the adapter to `out/adapter`.
+
+    model: the quantized base from `r3lib.models.load`. A killed run continues from its last checkpoint in `out`, with
+    optimizer, adapter and random states; a finished one is loaded. Paper: KL 0.001, cosine, warm-up 0.03.
+    """
+    out = Path(out)
+    if (out / "adapter" / "adapter_config.json").exists():
+        return models.with_adapter(model, out / "adapter")
+    rows = training_rows(task, failures)
+    rollout = ReflectRetry(task, profile, rows, seed, whole_transcript)
+    accumulate = max(1, profile.failures * profile.group // profile.micro_batch)
+    config = GRPOConfig(
+        output_dir=str(out), seed=seed, max_steps=profile.steps, learning_rate=profile.learning_rate,
+        lr_scheduler_type="cosine", warmup_steps=max(1, round(0.03 * profile.steps)), beta=profile.beta,
+        temperature=profile.temperature, num_generations=profile.group, max_completion_length=profile.reflection_tokens,
+        per_device_train_batch_size=min(profile.micro_batch, profile.failures * profile.group),
+        gradient_accumulation_steps=accumulate, loss_type="grpo", scale_rewards="group", max_grad_norm=1.0,
+        bf16=profile.dtype == "bfloat16", fp16=profile.dtype == "float16",
+        gradient_checkpointing=model.device.type == "cuda", logging_steps=1, save_steps=save_steps, save_total_limit=1,
+        report_to="none", dataloader_pin_memory=False, log_level="error", disable_tqdm=True)
+    resume = get_last_checkpoint(str(out)) if out.exists() else None
+    log = out / "log.jsonl"
+    done = json.loads((Path(resume) / "trainer_state.json").read_text())["global_step"] if resume else 0
+    kept = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= done] if log.exists() else []
+    write_text(log, "".join(line + "\n" for line in kept))
+    trainer = GRPOTrainer(model=model, processing_class=tokenizer, reward_funcs=retry_reward(task), args=config,
+                          train_dataset=rows, peft_config=models.lora(profile), rollout_func=rollout,
+                          callbacks=[Progress(log)])
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=resume)
+    partial = out / "adapter.partial"
+    trainer.save_model(str(partial))
+    shutil.rmtree(out / "adapter", ignore_errors=True)
+    partial.rename(out / "adapter")
+    for checkpoint in out.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    return trainer.accelerator.unwrap_model(trainer.model).eval()
