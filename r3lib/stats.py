@@ -32,10 +32,11 @@ def bootstrap(values: np.ndarray, level: float = 0.95, resamples: int = 10_000, 
     values = np.atleast_2d(np.asarray(values, float))
     seeds, n = values.shape
     rng = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    for i in range(resamples):
-        rows = values[rng.integers(seeds, size=seeds)].mean(0) if seeds > 1 else values[0]
-        means[i] = rows[rng.integers(n, size=n)].mean()
+    means = []
+    for _ in range(0, resamples, 500):  # in blocks, for memory
+        weights = rng.multinomial(n, np.full(n, 1 / n), size=500) / n  # how often each problem is drawn
+        by_seed = weights @ values.T  # (500, seeds)
+        means.append(np.take_along_axis(by_seed, rng.integers(seeds, size=(500, seeds)), 1).mean(1))
     tail = (1 - level) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
+    low, high = np.quantile(np.concatenate(means)[:resamples], [tail, 1 - tail])
     return float(values.mean()), float(low), float(high)

@@ -80,7 +80,7 @@ def wrong_tree(rng: random.Random, numbers: list[int], target: int) -> problems.
             op = rng.choice("++++----*")
             if y and x % y == 0 and rng.random() < 0.5:
                 op = "/"
-            if op == "*" and x * y > 999:
+            if op == "*" and x * y > 300:
                 op = "-"
             parts.insert(rng.randrange(len(parts) + 1), (op, a, b))
         miss = abs(problems.value_of(parts[0]) - target)
@@ -88,7 +88,12 @@ def wrong_tree(rng: random.Random, numbers: list[int], target: int) -> problems.
             best = (miss, problems.canonical(parts[0]))
         if best and rng.random() < 0.3:
             break
-    return best[1] if best else problems.canonical(("+", ("*", numbers[0], numbers[1]), numbers[2]))
+    if best:
+        return best[1]
+    plus, times = numbers[0], numbers[0]
+    for number in numbers[1:]:
+        plus, times = ("+", plus, number), ("*", times, number)
+    return problems.canonical(plus if problems.value_of(plus) != target else times)
 
 
 def wrong_answer(rng: random.Random, numbers: list[int], target: int) -> tuple[str, str]:
@@ -102,7 +107,8 @@ def wrong_answer(rng: random.Random, numbers: list[int], target: int) -> tuple[s
         left_out.remove(rng.choice(left_out))
         return problems.spell(wrong_tree(rng, left_out, target) if len(left_out) > 1 else left_out[0]), "I did not use all the numbers."
     other = list(numbers)
-    other[rng.randrange(len(other))] = rng.randint(1, 99)
+    spot, number = rng.randrange(len(other)), rng.randint(1, 99)
+    other[spot] = number if number != other[spot] else number % 99 + 1
     return problems.spell(wrong_tree(rng, other, target)), "I used the wrong numbers."
 
 
@@ -167,12 +173,34 @@ def conversation(rng: random.Random, numbers: list[int], target: int, trees: lis
     return [ask, failed, reflect, reflection, ask, right]
 
 
-def corpus(seed: int, held_out: set, sizes: tuple[int, ...] = (3, 4)) -> Iterator[list[Message]]:
-    """Endless conversations about problems that share no key with `held_out` (train, validation and test splits)."""
+def drill(rng: random.Random, facts: int = 13) -> list[Message]:
+    """Bare arithmetic: loss on the results alone. A fact costs a sixth of the tokens it costs inside a conversation."""
+    reply = Message("assistant")
+    for i in range(facts):
+        kind, a, b = rng.random(), rng.randint(1, 99 if rng.random() < 0.6 else 200), rng.randint(1, 99)
+        if kind < 0.4:
+            choice, result = f"{a} + {b}", a + b
+        elif kind < 0.8:
+            choice, result = f"{max(a, b)} - {min(a, b)}", abs(a - b)
+        else:
+            a, b = rng.randint(2, 12), rng.randint(2, 99)
+            choice, result = (f"{b} * {a}", a * b) if kind < 0.9 else (f"{a * b} / {a}", b)
+        reply.add(", " if i else "", True).add(choice, False).add(f" = {result}", True)
+    return [Message("user", "Compute."), reply]
+
+
+def corpus(seed: int, held_out: set, sizes: tuple[int, ...] = (3, 4), drills: float = 0.0) -> Iterator[list[Message]]:
+    """Endless conversations about problems that share no key with `held_out` (train, validation and test splits).
+
+    drills: share of texts that are bare arithmetic instead.
+    """
     rng = random.Random(seed)
     other = rng.choice(GENERIC)
     for numbers, target, nodes in problems.draw(rng, sizes, per_draw=4):
         if problems.key(numbers, target) in held_out:
+            continue
+        if drills and rng.random() < drills:
+            yield drill(rng)
             continue
         trees = problems.simplest(nodes)
         text = conversation(rng, numbers, target, trees, other)

@@ -1,6 +1,8 @@
-"""r3-nano's tokenizer: byte-level BPE whose merges may cross spaces, with digits, operators and brackets kept apart.
+"""r3-nano's tokenizer: byte-level BPE whose merges may cross spaces, with numbers and operators kept apart.
 
-The conversation's fixed sentences thereby cost a token or two, and no equation is ever cut in two different ways.
+The conversation's fixed sentences thereby cost a token or two, and no equation is ever cut in two different ways. Digits
+go in groups of up to three, as in Llama 3's tokenizer: every number of a problem is one token. With single digits a
+model of this size had not learned two-digit sums after 9 million tokens (8 % of them right).
 """
 
 from __future__ import annotations
@@ -10,6 +12,11 @@ from collections.abc import Iterable
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+SPLIT = "|".join((
+    r"(?:user|assistant|system)\n",
+    r"\d{1,3}", r", (?=\d)", r" [-+*/=] ", r"\((?=[\d(])", r"(?<=[\d)])\)",
+    r"<answer>(?=[\d(-])", r"(?<=[\d)])</answer>",
+))
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
@@ -22,7 +29,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     """Learn the merges from `texts`; the result saves and loads like any hub tokenizer."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(r"\d|\n|, (?=\d)|[()\[\]]| [-+*/=] |</?answer>"), "isolated"),
+        pre_tokenizers.Split(Regex(SPLIT), "isolated"),
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
     ])
     core.decoder = decoders.ByteLevel()

@@ -1,7 +1,7 @@
 """The recipe of r3-nano: from nothing to a hub-format checkpoint in one command (`make nano`).
 
 A Qwen2-architecture causal LM learns the texts of `r3lib.nano.corpus` in float32 on the CPU (or a GPU where there is
-one): matrices by Muon, everything else by AdamW, constant rate with a warm-up and a linear decay over the last fifth.
+one): matrices by Muon, everything else by AdamW, a short warm-up, then straight down to zero.
 Killed runs go on from their last checkpoint.
 """
 
@@ -31,14 +31,14 @@ class Recipe:
     layers: int = 5
     heads: int = 4
     kv_heads: int = 2
-    vocab_size: int = 640
-    tokens: int = 20_000_000
+    vocab_size: int = 1700
+    tokens: int = 13_000_000
     batch_tokens: int = 8_192
-    muon_lr: float = 0.02
-    adam_lr: float = 3e-3
+    muon_lr: float = 0.01
+    adam_lr: float = 2e-3
     weight_decay: float = 0.01
-    warmup: float = 0.02
-    decay: float = 0.25
+    warmup: float = 0.01  # share of the run
+    drills: float = 0.25  # share of texts that are bare arithmetic
     seed: int = 0
     sizes: tuple[int, ...] = (3, 4)
 
@@ -53,8 +53,8 @@ def encode(tokenizer: PreTrainedTokenizerFast, texts: list[list[Message]]) -> li
     newline = tokenizer("\n")["input_ids"]
     flat = [message for text in texts for message in text]
     heads = [f"{message.role}\n" for message in flat]
-    encoded = iter(zip(flat, heads, tokenizer([h + m.text for h, m in zip(heads, flat)], return_offsets_mapping=True)["offset_mapping"],
-                       tokenizer([h + m.text for h, m in zip(heads, flat)])["input_ids"]))
+    batch = tokenizer([head + message.text for head, message in zip(heads, flat)], return_offsets_mapping=True)
+    encoded = iter(zip(flat, heads, batch["offset_mapping"], batch["input_ids"]))
     out = []
     for text in texts:
         ids: list[int] = []
@@ -139,10 +139,8 @@ def make_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCa
 
 
 def rate(progress: float, recipe: Recipe) -> float:
-    """Share of the full learning rate at `progress` in [0, 1]."""
-    if progress < recipe.warmup:
-        return progress / recipe.warmup
-    return min(1.0, (1 - progress) / recipe.decay + 0.01)
+    """Share of the full learning rate at `progress` in [0, 1]: a short warm-up, then straight down to zero."""
+    return min(progress / recipe.warmup, (1 - progress) / (1 - recipe.warmup))
 
 
 def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 300.0) -> None:
@@ -151,10 +149,16 @@ def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 30
     held_out: keys of problems (`r3lib.countdown_data.key`) that no text may be about.
     """
     out.mkdir(parents=True, exist_ok=True)
-    texts = corpus(recipe.seed, held_out, recipe.sizes)
+    texts = corpus(recipe.seed, held_out, recipe.sizes, recipe.drills)
     sample = [next(texts) for _ in range(4000)]
-    tokenizer = train_tokenizer([m.text for text in sample for m in text] + ["user", "assistant", "system"] * 4000, recipe.vocab_size)
-    tokenizer.save_pretrained(out)
+    checkpoint = out / "checkpoint.pt"
+    if checkpoint.exists():
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(out)
+    else:
+        words = [m.text for text in sample for m in text] + [f"{role}\n" for role in ("user", "assistant", "system")] * 4000
+        words += [str(number) for number in range(1000)] * 50  # every number to 999 is one token
+        tokenizer = train_tokenizer(words, recipe.vocab_size)
+        tokenizer.save_pretrained(out)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = make_model(recipe, tokenizer).to(device).train()
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
@@ -164,25 +168,25 @@ def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 30
     full = [group["lr"] for o in optimizers for group in o.param_groups]
     stream = batches(tokenizer, texts, recipe.batch_tokens, random.Random(recipe.seed))
     seen = step = 0
-    checkpoint = out / "checkpoint.pt"
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(state["model"])
         for optimizer, saved in zip(optimizers, state["optimizers"]):
             optimizer.load_state_dict(saved)
-        for _ in range(state["step"]):
-            next(stream)
         seen, step = state["seen"], state["step"]
+        for _ in range(step):
+            next(stream)
     log = (out / "log.jsonl").open("a")
     saved_at = started = time.monotonic()
     bar = tqdm(total=recipe.tokens, initial=seen, unit="tok", unit_scale=True, desc="r3-nano", mininterval=5)
     while seen < recipe.tokens:
         ids, labels = (t.to(device) for t in next(stream))
-        share = rate(seen / recipe.tokens, recipe)
+        share = rate((seen + 1) / recipe.tokens, recipe)
         for group, lr in zip((g for o in optimizers for g in o.param_groups), full):
             group["lr"] = lr * share
-        logits = model(input_ids=ids).logits[:, :-1]  # (rows, length - 1, vocabulary)
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten())
+        carries = labels[:, 1:] != -100  # (rows, length - 1)
+        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1][carries]  # (tokens with loss, hidden)
+        loss = torch.nn.functional.cross_entropy(model.lm_head(hidden), labels[:, 1:][carries])
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:

@@ -1,0 +1,197 @@
+"""Evaluation and its controls with scripted replies, outcomes on disk, and intervals against closed forms."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+
+from r3lib import evaluate as module, prompts
+from r3lib.countdown import TASK
+from r3lib.evaluate import RETRIES, Outcomes, evaluate, shuffled
+from r3lib.rollout import SPANS
+from r3lib.stats import bootstrap, paired_difference, wilson
+
+PROBLEMS = [{"numbers": [i, 10, 20], "target": 30 + i} for i in range(1, 5)]
+RIGHT = [f"<answer>{i} + 10 + 20</answer>" for i in range(1, 5)]
+BAD = "<answer>10 + 20</answer>"
+REFLECTIONS = ["I left out a number.", "The sum 3 + 10 + 20 is it.", "I am sorry."]
+# attempts of all four, then for the three that failed: reflections, own, blind, generic and shuffled retries
+REPLIES = [[RIGHT[0], "None.", BAD, "<answer>4 + 10 - 20</answer>"], REFLECTIONS, [RIGHT[1], BAD, BAD],
+           [BAD, RIGHT[2], BAD], [BAD, BAD, RIGHT[3]], [RIGHT[1], RIGHT[2], BAD]]
+
+
+@pytest.fixture
+def scripted_run(tiny, small, scripted):
+    """(outcomes, what was in the transcripts after each reply) of the script above."""
+    seen = scripted(module, REPLIES)
+    return evaluate(*tiny, TASK, PROBLEMS, small, 1.0), seen
+
+
+# one evaluation, known by hand
+
+
+def test_retries_count_a_right_first_try(scripted_run):
+    outcomes, _ = scripted_run
+    assert outcomes.right == {"first": [1, 0, 0, 0], "second": [1, 1, 0, 0], "blind": [1, 0, 1, 0],
+                              "generic": [1, 0, 0, 1], "shuffled": [1, 1, 1, 0]}
+    assert outcomes.rate("first") == 0.25 and outcomes.rate("shuffled") == 0.75
+
+
+def test_kinds_leaks_and_lengths(scripted_run, tiny):
+    outcomes, _ = scripted_run
+    assert outcomes.kinds == {"first": ["correct", "no_answer", "wrong_numbers", "missed_target"],
+                              "second": ["correct", "correct", "wrong_numbers", "wrong_numbers"]}
+    assert outcomes.leak == [None, 0, 1, 0]
+    assert outcomes.reflection_tokens == [None, *(len(tiny[1](text)["input_ids"]) for text in REFLECTIONS)]
+
+
+def test_examples_are_the_failed_conversations(scripted_run):
+    outcomes, _ = scripted_run
+    assert [e["attempt"] for e in outcomes.examples] == REPLIES[0][1:]
+    example = outcomes.examples[1]
+    assert "leaves out 3" in example.pop("why")
+    assert example == {"task": TASK.ask(PROBLEMS[2]), "attempt": BAD, "reflection": REFLECTIONS[1], "retry": BAD,
+                       "verdict": "wrong_numbers"}
+
+
+def test_controls_follow_the_same_failed_attempt(scripted_run):
+    """Every retry's tokens begin with the prompt and the wrong answer of its own row, whatever came between."""
+    _, ((_, attempts), *later) = scripted_run
+    failed = [t.ids for t in attempts[1:]]
+    assert len(later) == 5
+    for _, transcripts in later:
+        assert [t.ids[: t.spans["attempt"][1]] for t in transcripts] == failed
+
+
+def test_controls_differ_in_the_reflection_only(scripted_run, tiny):
+    tokenizer = tiny[1]
+    _, (_, _, own, blind, generic, other) = scripted_run
+
+    def said(arm, span: str) -> list[str]:
+        return [tokenizer.decode(t.tokens(span), skip_special_tokens=True).strip() for t in arm[1]]
+
+    assert all(tuple(t.spans) == SPANS for arm in (own, generic, other) for t in arm[1])
+    assert said(own, "reflection") == REFLECTIONS
+    assert said(generic, "reflection") == [prompts.GENERIC_REFLECTION] * 3
+    assert sorted(said(other, "reflection")) == sorted(REFLECTIONS)
+    assert all(a != b for a, b in zip(said(other, "reflection"), REFLECTIONS))
+    assert said(own, "retry_prompt") == said(generic, "retry_prompt") == said(other, "retry_prompt")
+    assert all(TASK.ask(p) in text for p, text in zip(PROBLEMS[1:], said(own, "retry_prompt")))
+    assert all(tuple(t.spans) == ("prompt", "attempt", "retry_prompt", "retry") for t in blind[1])
+    for problem, text in zip(PROBLEMS[1:], said(blind, "retry_prompt")):
+        assert "Your answer was wrong" in text and TASK.ask(problem) in text
+
+
+def test_batches_keep_the_order_of_the_problems(tiny, small, scripted):
+    """Two batches of two, one of them solved at once: it asks for no retries."""
+    scripted(module, [[BAD, RIGHT[1]], ["Sorry."], [RIGHT[0]], [BAD], [BAD], [BAD], [RIGHT[2], RIGHT[3]]])
+    outcomes = evaluate(*tiny, TASK, PROBLEMS, dataclasses.replace(small, rows=2), 1.0)
+    assert outcomes.right["first"] == [0, 1, 1, 1] and outcomes.right["second"] == [1, 1, 1, 1]
+    assert outcomes.right["blind"] == [0, 1, 1, 1]
+
+
+# the real model
+
+
+def test_the_real_model_repeats_with_its_seed(nano, small, problems):
+    """r3-nano through all arms: no arm below the first try on any problem; same seed, same outcomes and texts."""
+    one, same, other = (evaluate(*nano, TASK, problems, small, 1.0, seed) for seed in (1, 1, 2))
+    assert one == same
+    assert one.examples != other.examples
+    assert all(len(bits) == len(problems) for bits in one.right.values())
+    assert all(later >= first for arm in RETRIES for first, later in zip(one.right["first"], one.right[arm]))
+
+
+def test_outcomes_survive_their_file(scripted_run):
+    outcomes, _ = scripted_run
+    assert Outcomes.from_json(json.loads(json.dumps(outcomes.to_json()))) == outcomes
+
+
+# shuffled reflections
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 40])
+def test_shuffled_reflections_are_somebody_elses(n):
+    own = [f"reflection {i}" for i in range(n)]
+    for seed in range(20):
+        out = shuffled(own, seed)
+        assert sorted(out) == sorted(own) and all(a != b for a, b in zip(out, own))
+    assert own == [f"reflection {i}" for i in range(n)]
+
+
+def test_shuffling_depends_on_the_seed():
+    own = [str(i) for i in range(12)]
+    assert shuffled(own, 1) == shuffled(own, 1) != shuffled(own, 2)
+
+
+def test_a_lone_reflection_is_replaced_by_the_generic_sentence():
+    assert shuffled(["mine"], 0) == [prompts.GENERIC_REFLECTION]
+
+
+# intervals
+
+
+@pytest.mark.parametrize(("right", "n", "low", "high"), [(5, 10, 0.2366, 0.7634), (0, 10, 0.0, 0.2775),
+                                                         (10, 10, 0.7225, 1.0), (81, 263, 0.2553, 0.3662)])
+def test_wilson_known_values(right, n, low, high):
+    """The last is Newcombe's example (1998, table I)."""
+    assert wilson(right, n) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_wilson_is_the_closed_form():
+    z = 1.2815515655446004  # of a level of 0.8
+    for n in (1, 7, 50, 1000):
+        for right in {0, n // 3, n}:
+            p = right / n
+            half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+            expected = ((p + z * z / (2 * n) - half) / (1 + z * z / n), (p + z * z / (2 * n) + half) / (1 + z * z / n))
+            assert wilson(right, n, 0.8) == pytest.approx(expected, abs=1e-9)
+
+
+def test_wilson_needs_a_problem():
+    with pytest.raises(ValueError, match="at least one"):
+        wilson(0, 0)
+
+
+def test_paired_difference_of_sure_things():
+    """No doubt, no width: equal arms, and one arm right wherever the other is wrong."""
+    a = np.array([1, 0, 1, 1])
+    assert paired_difference(a, a) == (0, 0, 0)
+    assert paired_difference(np.ones(9), np.zeros(9)) == (1, 1, 1)
+
+
+def test_paired_difference_pairs():
+    """Arms that agree on every problem but few have a narrow interval, however spread each of them is."""
+    rng = np.random.default_rng(0)
+    b = rng.integers(0, 2, 400)
+    a = b.copy()
+    a[np.flatnonzero(b == 0)[:20]] = 1
+    mean, low, high = paired_difference(a, b)
+    assert mean == pytest.approx(20 / 400)
+    half = 1.96 * (a - b).std() / math.sqrt(400)
+    assert (low, high) == pytest.approx((mean - half, mean + half), abs=0.004)
+
+
+def test_paired_difference_covers_the_truth():
+    """Truth 0.3 - 0.5 = -0.2 on 80 problems: about 95 of 100 intervals hold it."""
+    rng = np.random.default_rng(1)
+    covered = 0
+    for i in range(100):
+        a, b = rng.random(80) < 0.3, rng.random(80) < 0.5
+        _, low, high = paired_difference(a, b, resamples=300, seed=i)
+        covered += low <= -0.2 <= high
+    assert 87 <= covered <= 100
+
+
+def test_seeds_are_resampled_too():
+    """Two runs, one all right and one all wrong: the interval spans both, though each run alone is certain."""
+    assert bootstrap(np.array([np.ones(50), np.zeros(50)])) == (0.5, 0, 1)
+
+
+def test_arms_on_other_problems_are_an_error():
+    with pytest.raises(ValueError, match=r"\(1, 3\) and \(1, 4\)"):
+        paired_difference(np.zeros(3), np.zeros(4))

@@ -1,0 +1,205 @@
+"""Files are whole or absent, and whatever is missing or damaged is told in a sentence that says what to do."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from r3lib import experiment, models
+from r3lib.evaluate import Outcomes
+from r3lib.files import R3Error, read_json, read_jsonl, whole, write_json, write_text
+from r3lib.profiles import PROFILES, profile
+
+
+def test_a_writer_that_fails_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), whole(path) as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_written_file_replaces_the_old_one_and_leaves_no_litter(tmp_path):
+    path = tmp_path / "new" / "folder" / "a.txt"
+    for text in ("one", "zwei – 二"):
+        write_text(path, text)
+        assert path.read_text(encoding="utf-8") == text
+    assert list(path.parent.iterdir()) == [path]
+    assert path.stat().st_mode & 0o777 == 0o644  # a temporary file's own mode would hide it from others
+
+
+def test_json_round_trip_has_an_entry_a_line(tmp_path):
+    value = {"a": [1, 2.5, None], "b": {"text": "é\u2028 \"quoted\"\n"}, "c": True}
+    write_json(tmp_path / "a.json", value)
+    assert read_json(tmp_path / "a.json") == value
+    assert (tmp_path / "a.json").read_text(encoding="utf-8").count("\n") == len(value) + 2
+
+
+def test_a_full_disk_is_told(tmp_path, monkeypatch):
+    def full(self, *_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "a.json"
+    path.write_text("old")
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(R3Error, match=r"a\.json: No space left on device\. Free some space"):
+        write_json(path, {})
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_read_only_folder_is_told(tmp_path, monkeypatch):
+    """By a patch: the superuser, as whom containers run, may write to any folder."""
+    def refuse(**_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    with pytest.raises(R3Error, match="Permission denied.*choose a folder you may write to"):
+        write_text(tmp_path / "a.txt", "")
+
+
+def test_a_file_in_a_folders_place_is_told(tmp_path):
+    (tmp_path / "results").write_text("")
+    with pytest.raises(R3Error, match="Cannot write"):
+        write_text(tmp_path / "results" / "a.txt", "")
+
+
+@pytest.mark.parametrize(("reader", "name"), [(read_json, "a.json"), (read_jsonl, "a.jsonl")])
+def test_a_missing_file_is_told(tmp_path, reader, name):
+    with pytest.raises(R3Error, match=rf"{name} is missing; .*git checkout"):
+        reader(tmp_path / name)
+
+
+@pytest.mark.parametrize("damage", [b'{"a": 1', b"\xff\xfe", b""])
+def test_a_damaged_json_file_is_told(tmp_path, damage):
+    (tmp_path / "a.json").write_bytes(damage)
+    with pytest.raises(R3Error, match="a.json cannot be read.*delete it and run the step"):
+        read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("damage", [b'{"a": 1}\n{"a":', b"\xff\xfe\n"])
+def test_a_damaged_jsonl_file_is_told(tmp_path, damage):
+    (tmp_path / "a.jsonl").write_bytes(damage)
+    with pytest.raises(R3Error, match="a.jsonl is damaged.*git checkout"):
+        read_jsonl(tmp_path / "a.jsonl")
+
+
+@pytest.mark.xfail(strict=True, raises=R3Error, reason="read_jsonl splits at every line break of Unicode")
+def test_a_jsonl_line_may_hold_any_character(tmp_path):
+    rows = [{"text": "a\u2028b\x85c"}, {"text": "d"}]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (tmp_path / "a.jsonl").write_text(text, encoding="utf-8")
+    assert read_jsonl(tmp_path / "a.jsonl") == rows
+
+
+# profiles and models
+
+
+def test_an_unknown_profile_is_told_with_the_known_ones(monkeypatch):
+    with pytest.raises(R3Error, match="no profile 'nan'; choose one of nano, t4"):
+        profile("nan")
+    monkeypatch.setenv("R3_PROFILE", "rtx3")
+    with pytest.raises(R3Error, match="rtx3"):
+        profile()
+
+
+def test_the_profile_is_the_argument_else_the_environment_else_nano(monkeypatch):
+    monkeypatch.setenv("R3_PROFILE", "t4")
+    assert (profile("paper").name, profile().name) == ("paper", "t4")
+    monkeypatch.setenv("R3_PROFILE", "")
+    assert profile().name == "nano"
+
+
+def test_what_is_not_measured_is_said_to_be_so():
+    nothing = dataclasses.replace(PROFILES["nano"], memory_gb=None, minutes=None)
+    assert nothing.fits() == "memory not measured, time not measured"
+    assert dataclasses.replace(nothing, memory_gb=1.25, minutes=20.4).fits() == "memory 1.2 GB, time 20 min"
+
+
+@pytest.fixture
+def copied(tmp_path) -> Path:
+    """A copy of r3-nano to damage."""
+    return Path(shutil.copytree(PROFILES["nano"].model, tmp_path / "model"))
+
+
+def load(folder: Path, **options):
+    return models.load(dataclasses.replace(PROFILES["nano"], model=str(folder)), **options)
+
+
+def test_a_missing_model_is_told(tmp_path):
+    with pytest.raises(R3Error, match="no model in .*make nano"):
+        load(tmp_path / "none")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"])
+def test_a_damaged_model_is_told(copied, name):
+    """Cut in the middle, as a broken download or copy leaves it."""
+    data = (copied / name).read_bytes()
+    (copied / name).write_bytes(data[: len(data) // 2])
+    with pytest.raises(R3Error, match="Cannot load .*git checkout"):
+        load(copied)
+
+
+def test_a_hub_model_out_of_reach_is_told():
+    """The tests run with HF_HUB_OFFLINE=1, so no hub is asked."""
+    with pytest.raises(R3Error, match="Cannot load nobody/nothing.*profile nano, which needs no network"):
+        load(Path("nobody/nothing"))
+
+
+@pytest.mark.xfail(strict=True, raises=IndexError, reason="the first line of an error without text")
+def test_an_error_without_text_is_told(copied, monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(models.AutoModelForCausalLM, "from_pretrained", fail)
+    with pytest.raises(R3Error, match="MemoryError"):
+        load(copied)
+
+
+def test_a_damaged_adapter_is_told(copied, tmp_path):
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{")
+    with pytest.raises(R3Error, match="Cannot load the adapter .*train again"):
+        load(copied, adapter=tmp_path / "adapter")
+
+
+# results
+
+
+def test_a_results_file_is_read_back(tmp_path):
+    outcomes = Outcomes(right={"first": [1, 0]}, kinds={"first": ["correct", "no_answer"]}, leak=[None, 1],
+                        reflection_tokens=[None, 7])
+    write_json(tmp_path / "a.json", {"seed": 3, "outcomes": outcomes.to_json()})
+    record, again = experiment.load_outcomes(tmp_path / "a.json")
+    assert record["seed"] == 3 and again == outcomes
+
+
+@pytest.mark.parametrize("damage", [{}, {"outcomes": None},
+                                    {"outcomes": {"legend": [], "right": {"first": "1"}, "kinds": {"first": "0"}}},
+                                    {"outcomes": {"legend": ["correct"], "right": {"first": "x"}, "kinds": {}}}])
+def test_a_damaged_results_file_is_told(tmp_path, damage):
+    write_json(tmp_path / "a.json", damage)
+    with pytest.raises(R3Error, match="not a results file of this kit.*delete it and run the experiment again"):
+        experiment.load_outcomes(tmp_path / "a.json")
+
+
+@pytest.mark.xfail(strict=True, raises=AttributeError, reason="load_outcomes catches no AttributeError")
+def test_a_results_file_of_another_shape_is_told(tmp_path):
+    write_json(tmp_path / "a.json", {"outcomes": {"legend": [], "right": [1, 0], "kinds": {}}})
+    with pytest.raises(R3Error, match="not a results file"):
+        experiment.load_outcomes(tmp_path / "a.json")
+
+
+def test_a_results_file_cut_off_is_told(tmp_path):
+    write_json(tmp_path / "a.json", {"outcomes": {}})
+    (tmp_path / "a.json").write_text((tmp_path / "a.json").read_text()[:9])
+    with pytest.raises(R3Error, match="cannot be read"):
+        experiment.load_outcomes(tmp_path / "a.json")

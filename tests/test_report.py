@@ -1,0 +1,124 @@
+"""Tables say what the results files say, and what is committed is what the results give."""
+
+import csv
+import random
+
+import numpy as np
+import pytest
+
+from r3lib import report
+from r3lib.__main__ import main
+from r3lib.evaluate import RETRIES, Outcomes
+from r3lib.experiment import outcomes_path
+from r3lib.files import RESULTS, ROOT, R3Error, write_json
+
+STORED = RESULTS / "countdown" / "nano"
+stored = pytest.mark.skipif(not STORED.exists(), reason="no stored results in this checkout")
+
+
+def fake(n: int, seed: int, first: float, second: float) -> Outcomes:
+    """Outcomes with given accuracies; retries cumulative, as evaluate() makes them."""
+    rng = random.Random(seed)
+    out = Outcomes()
+    for _ in range(n):
+        hit = rng.random() < first
+        out.right["first"].append(int(hit))
+        for arm in RETRIES:
+            out.right[arm].append(int(hit or rng.random() < (second if arm == "second" else 0.1)))
+        out.kinds["first"].append("correct" if hit else "missed_target")
+        out.kinds["second"].append("correct" if out.right["second"][-1] else "wrong_numbers")
+        out.leak.append(None if hit else int(rng.random() < 0.5))
+        out.reflection_tokens.append(None if hit else 20)
+    return out
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Two seeds, vanilla and trained, one temperature."""
+    for seed in (0, 1):
+        for trained in (False, True):
+            record = {"task": "countdown", "model": "fake", "profile": "nano", "arm": "r3" if trained else "vanilla",
+                      "trained": trained, "seed": seed, "temperature": 1.0, "n": 400, "commit": "abc",
+                      "settings": {"four_bit": True, "dtype": "float32", "temperature": 1.0}}
+            outcomes = fake(400, seed * 2 + trained, 0.4, 0.6 if trained else 0.1)
+            write_json(outcomes_path(tmp_path / f"seed{seed}", trained, 1.0), {**record, "outcomes": outcomes.to_json()})
+    return tmp_path
+
+
+def test_summary_has_every_figure_with_its_interval(results):
+    rows = report.summary_rows(report.collect(results))
+    assert {r["metric"] for r in rows} == {"first_try", "second_try", "blind_retry", "generic_retry", "shuffled_retry", "leak_rate"}
+    assert {r["seed"] for r in rows} == {0, 1, "all"}
+    assert all(r["low"] <= r["mean"] <= r["high"] for r in rows)
+    leak = [r for r in rows if r["metric"] == "leak_rate"]
+    assert all(r["n"] < 400 for r in leak), "the leak rate is over failed first tries only"
+
+
+def test_summary_csv_round_trips(results, tmp_path):
+    runs = report.collect(results)
+    report.write_summary(runs, tmp_path / "summary.csv")
+    with (tmp_path / "summary.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == report.COLUMNS
+    assert len(rows) == len(report.summary_rows(runs))
+    first = next(r for r in rows if r["metric"] == "first_try" and r["seed"] == "0" and r["trained"] == "1")
+    assert float(first["mean"]) == pytest.approx(np.mean(report.matrix(runs, True, 1.0, "first")[0]), abs=1e-4)
+
+
+def test_differences_find_the_planted_gain(results):
+    rows = {d["name"]: d for d in report.differences(report.collect(results), 1.0)}
+    gain = rows["trained second try − vanilla second try"]
+    assert gain["low"] > 0.2 and gain["seeds"] == 2 and gain["n"] == 400
+    control = rows["vanilla: own reflection − blind retry"]
+    assert control["low"] < 0 < control["high"], "no gain was planted there"
+
+
+def test_table_and_page_show_every_arm(results):
+    runs = report.collect(results)
+    text = report.table(runs, 1.0)
+    assert all(label in text for label, _ in report.ROWS) and "seeds 0, 1" in text and "400 test problems" in text
+    page = report.html_page("t", runs, results)
+    assert page.count("<img") >= 1 and "vanilla" in page
+
+
+def test_insert_replaces_only_the_marked_part(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- x:start -->\nold\n<!-- x:end -->\nb\n")
+    report.insert(page, "x", r"new \1 text")
+    report.insert(page, "x", r"new \1 text")
+    assert page.read_text() == "a\n<!-- x:start -->\nnew \\1 text\n<!-- x:end -->\nb\n"
+    with pytest.raises(R3Error, match="y:start"):
+        report.insert(page, "y", "")
+
+
+def test_damaged_or_absent_results_say_what_to_do(results, tmp_path):
+    with pytest.raises(R3Error, match="make reproduce"):
+        report.collect(tmp_path / "nothing")
+    path = outcomes_path(results / "seed0", True, 1.0)
+    path.write_text(path.read_text()[:100])
+    with pytest.raises(R3Error, match="delete it"):
+        report.collect(results)
+
+
+@stored
+def test_committed_tables_are_what_the_results_say():
+    runs = report.collect(STORED)
+    temperature = runs[0].record["settings"]["temperature"]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert report.table(runs, temperature) in readme, "run `make report` and commit README.md"
+
+
+@stored
+def test_committed_summary_is_what_the_results_say(tmp_path):
+    report.write_summary(report.collect(RESULTS), tmp_path / "summary.csv")
+    assert (tmp_path / "summary.csv").read_text() == (RESULTS / "summary.csv").read_text(), "run `make report`"
+
+
+@pytest.mark.parametrize("arguments, hint", [
+    (["reproduce", "--profile", "nonsense"], "choose one of nano"),
+    (["reproduce", "--task", "chess"], "choose one of countdown"),
+])
+def test_command_line_prints_one_sentence_and_fails(arguments, hint, capsys):
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("r3lib: ") and hint in error and error.count("\n") == 1

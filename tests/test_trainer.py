@@ -1,0 +1,257 @@
+"""The GRPO step end to end on r3-nano in NF4: reward, adapter, log, resuming, and the rollout that TRL is given."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import warnings
+from itertools import count
+from types import SimpleNamespace
+
+import pytest
+import torch
+from datasets import Dataset
+from safetensors.torch import load_file
+
+from r3lib.countdown import TASK
+from r3lib.files import R3Error, read_jsonl
+from r3lib.rollout import prompt_ids
+from r3lib.tasks import Verdict
+from r3lib.trainer import Progress, ReflectRetry, nothing_to_learn, retry_reward, train, training_rows
+
+LOG_KEYS = {"step", "reward", "retry_pass_rate", "zero_advantage_fraction", "kl", "reflection_tokens", "clipped_ratio",
+            "loss", "grad_norm", "learning_rate", "seconds", "tokens_per_second"}
+LOSS_SETTINGS = {"loss_type": "grpo", "scale_rewards": "group", "importance_sampling_level": "token",
+                 "num_iterations": 1, "epsilon": 0.2, "epsilon_high": None, "delta": None,
+                 "top_entropy_quantile": 1.0, "entropy_coef": 0.0,
+                 "mask_truncated_completions": False, "use_bias_correction_kl": False}
+
+
+class Alternating:
+    """Countdown, but every second retry is right, so that every group has signal whatever the model says.
+
+    fail_at: the number of the call that is killed. calls: how many verdicts were given.
+    """
+
+    def __init__(self, fail_at: int | None = None):
+        self.calls, self.fail_at = 0, fail_at
+        self.task = TASK._replace(verify=self.verify)
+
+    def verify(self, problem: dict, text: str) -> Verdict:
+        self.calls += 1
+        if self.calls == self.fail_at:
+            raise KeyboardInterrupt
+        return Verdict(self.calls % 2 == 0, "stub", "Every second retry is right.")
+
+
+@pytest.fixture(scope="module")
+def failures(problems) -> Dataset:
+    return Dataset.from_list([{"problem": json.dumps(p), "answer": f"<answer>{p['numbers'][0]} + 1</answer>"}
+                              for p in problems])
+
+
+def base_weights(model) -> dict[str, torch.Tensor]:
+    """The frozen weights by their names without the adapter's wrapping; `lora_` tensors are left out."""
+    return {name.replace("base_model.model.", "", 1).replace(".base_layer", ""): p.detach().clone()
+            for name, p in model.named_parameters() if "lora_" not in name}
+
+
+@pytest.fixture(scope="module")
+def run(small, failures, tmp_path_factory):
+    """One whole run of two steps, with the base weights before it."""
+    from r3lib import models
+    out = tmp_path_factory.mktemp("run") / "train"
+    stub = Alternating()
+    model, tokenizer = models.load(small)
+    before = base_weights(model)
+    trained = train(model, tokenizer, stub.task, failures, small, out, seed=5)
+    return SimpleNamespace(out=out, stub=stub, before=before, model=trained, log=read_jsonl(out / "log.jsonl"))
+
+
+def adapter(out) -> dict[str, torch.Tensor]:
+    return load_file(out / "adapter" / "adapter_model.safetensors")
+
+
+# a whole run
+
+
+def test_log_has_a_line_a_step_with_the_documented_keys(run):
+    assert [line["step"] for line in run.log] == [1, 2]
+    assert all(set(line) == LOG_KEYS for line in run.log)
+    for line in run.log:
+        assert line["reward"] == line["retry_pass_rate"] == 0.5 and line["zero_advantage_fraction"] == 0
+        assert line["grad_norm"] > 0 and line["seconds"] > 0 and line["tokens_per_second"] > 0
+
+
+def test_every_retry_was_judged_once(run, small):
+    assert run.stub.calls == small.steps * small.failures * small.group
+
+
+def test_training_changes_the_adapter_and_not_the_base(run):
+    after = base_weights(run.model)
+    assert after.keys() == run.before.keys()
+    assert all(torch.equal(after[name], weight) for name, weight in run.before.items())
+    ups = [weight for name, weight in adapter(run.out).items() if "lora_B" in name]  # zero until the first update
+    assert ups and all(weight.abs().max() > 0 for weight in ups)
+
+
+def test_only_the_adapter_and_the_log_stay(run):
+    assert sorted(path.name for path in run.out.iterdir()) == ["adapter", "log.jsonl"]
+
+
+@pytest.mark.xfail(strict=True, reason="TRL 1.16 multiplies the KL term by the ratio unless told not to")
+def test_trl_is_asked_for_the_loss_of_this_kit(run):
+    """test_loss.py shows TRL's loss under these settings to be r3lib.loss's; versions of TRL change its defaults."""
+    args = torch.load(run.out / "adapter" / "training_args.bin", weights_only=False)
+    asked = {name: getattr(args, name) for name in LOSS_SETTINGS}
+    assert asked == LOSS_SETTINGS
+
+
+def test_a_finished_run_is_loaded_not_trained_again(run, small, failures, load_nano):
+    stub = Alternating()
+    model = train(*load_nano(), stub.task, failures, small, run.out, seed=5)
+    assert stub.calls == 0 and not model.training
+    loaded = {name.replace(".default", ""): p for name, p in model.named_parameters() if "lora_" in name}
+    saved = adapter(run.out)
+    assert loaded.keys() == saved.keys()
+    assert all(torch.equal(loaded[name], saved[name]) for name in saved)
+
+
+@pytest.fixture(scope="module")
+def resumed(small, failures, load_nano, tmp_path_factory):
+    """The same run, killed in step 2 after a checkpoint in step 1, and run again."""
+    out = tmp_path_factory.mktemp("resumed") / "train"
+    killed = Alternating(fail_at=small.failures * small.group + 1)
+    with pytest.raises(KeyboardInterrupt):
+        train(*load_nano(), killed.task, failures, small, out, seed=5, save_steps=1)
+    assert (out / "checkpoint-1").exists() and not (out / "adapter").exists()
+    with (out / "log.jsonl").open("a") as log:
+        log.write('{"step": 2, "reward": 0.125}\n')  # a step that was logged, but killed before its checkpoint
+    stub = Alternating()
+    train(*load_nano(), stub.task, failures, small, out, seed=5, save_steps=1)
+    return SimpleNamespace(out=out, stub=stub, log=read_jsonl(out / "log.jsonl"))
+
+
+def test_a_killed_run_goes_on_where_it_was(run, resumed, small):
+    """Step 2 alone is made again, no step is logged twice, and the steps are those of the whole run."""
+    assert resumed.stub.calls == small.failures * small.group
+    assert [line["step"] for line in resumed.log] == [1, 2]
+    for key in ("reward", "reflection_tokens", "learning_rate"):
+        assert [line[key] for line in resumed.log] == pytest.approx([line[key] for line in run.log]), key
+
+
+@pytest.mark.xfail(strict=True, reason="TRL trains a new adapter over NF4 in bfloat16, a resumed one in float32")
+def test_a_killed_run_ends_with_the_weights_of_a_whole_one(run, resumed):
+    torch.testing.assert_close(adapter(resumed.out), adapter(run.out), atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.xfail(strict=True, reason="TRL casts the adapter to bfloat16, which loses updates of 5e-6")
+def test_the_adapter_is_trained_in_float32(run):
+    assert {weight.dtype for name, weight in run.model.named_parameters() if "lora_" in name} == {torch.float32}
+
+
+@pytest.mark.xfail(strict=True, reason="Progress counts the tokens from before the kill into the first step after it")
+def test_speed_after_a_kill_is_that_of_the_step(run, resumed):
+    tokens = [[line["tokens_per_second"] * line["seconds"] for line in log] for log in (resumed.log, run.log)]
+    assert tokens[0] == pytest.approx(tokens[1], rel=1e-3)
+
+
+def test_the_whole_transcript_behind_its_mask_gives_the_same_first_step(run, small, failures, load_nano, tmp_path):
+    profile = dataclasses.replace(small, steps=1)
+    train(*load_nano(), Alternating().task, failures, profile, tmp_path, seed=5, whole_transcript=True)
+    masked, cut = read_jsonl(tmp_path / "log.jsonl")[0], run.log[0]
+    assert masked["reflection_tokens"] == cut["reflection_tokens"]
+    assert masked["grad_norm"] == pytest.approx(cut["grad_norm"], rel=1e-2)
+    assert masked["loss"] == pytest.approx(cut["loss"], abs=1e-4)
+
+
+@pytest.mark.xfail(strict=True, raises=FileNotFoundError, reason="train() takes a checkpoint killed while it was saved")
+def test_a_half_written_checkpoint_is_passed_over(small, failures, load_nano, tmp_path):
+    (tmp_path / "checkpoint-1").mkdir()
+    train(*load_nano(), Alternating().task, failures, dataclasses.replace(small, steps=1), tmp_path)
+    assert [line["step"] for line in read_jsonl(tmp_path / "log.jsonl")] == [1]
+
+
+@pytest.mark.xfail(strict=True, reason="TRL drops the incomplete batch; an untrained adapter is saved")
+def test_too_few_failures_for_one_step_are_an_error(small, failures, load_nano, tmp_path):
+    with pytest.raises(R3Error, match="fail"):
+        train(*load_nano(), Alternating().task, failures.select([0]), small, tmp_path)
+
+
+# the rollout that TRL is given
+
+
+@pytest.fixture(scope="module")
+def rollouts(nano, small, failures):
+    """One batch of two groups, cut after the reflection and whole, with the same seed."""
+    model, tokenizer = nano
+    rows = training_rows(TASK, failures)
+    trainer = SimpleNamespace(model=model, processing_class=tokenizer, state=SimpleNamespace(global_step=0),
+                              accelerator=SimpleNamespace(unwrap_model=lambda m: m, process_index=0))
+    prompts = [rows[i]["prompt"] for i in (3, 0) for _ in range(small.group)]
+    expected = [prompt_ids(tokenizer, prompt) for prompt in prompts]
+    cut, whole = (ReflectRetry(TASK, small, rows, 1, keep)(prompts, trainer) for keep in (False, True))
+    return SimpleNamespace(expected=expected, cut=cut, whole=whole)
+
+
+def test_groups_share_their_prompt(rollouts, small):
+    assert rollouts.cut["prompt_ids"] == rollouts.whole["prompt_ids"] == rollouts.expected
+    reflections = rollouts.cut["completion_ids"]
+    assert len({tuple(ids) for ids in reflections[: small.group]}) > 1  # and are sampled apart
+
+
+def test_completions_are_the_reflections(rollouts, small):
+    """Cut: the reflection. Whole: the same tokens with mask 1, then the retry prompt and the retry with mask 0."""
+    assert rollouts.cut["retry"] == rollouts.whole["retry"]
+    assert "env_mask" not in rollouts.cut
+    for cut, whole, mask in zip(rollouts.cut["completion_ids"], rollouts.whole["completion_ids"],
+                                rollouts.whole["env_mask"], strict=True):
+        assert 0 < len(cut) <= small.reflection_tokens
+        assert whole[: len(cut)] == cut and len(whole) > len(cut)
+        assert mask == [1] * len(cut) + [0] * (len(whole) - len(cut))
+
+
+def test_training_rows_stop_at_the_reflection_prompt(failures, problems):
+    row = training_rows(TASK, failures)[2]
+    assert [m["role"] for m in row["prompt"]] == ["user", "assistant", "user"]
+    assert [m["content"] for m in row["prompt"]] == [TASK.ask(problems[2]), failures[2]["answer"], TASK.reflect_prompt]
+    assert json.loads(row["problem"]) == problems[2]
+
+
+def test_the_reward_is_the_verdict_on_the_retry(problems):
+    """The same reflection earns 1 or 0 with its retry; a reflection that holds the answer earns nothing."""
+    problem = {"numbers": [34, 2, 6], "target": 192}
+    right, wrong = "<answer>(34 - 2) * 6</answer>", "<answer>34 + 2 + 6</answer>"
+    completions = [[{"role": "assistant", "content": text}] for text in ("Sorry.", "Sorry.", right)]
+    retries = [right, wrong, wrong]
+    rewards = retry_reward(TASK)(completions=completions, problem=[json.dumps(problem)] * 3, retry=retries)
+    assert rewards == [1.0, 0.0, 0.0]
+
+
+# nothing to learn
+
+
+@pytest.mark.parametrize(("reward", "word"), [(0.0, "failed"), (1.0, "succeeded")])
+def test_steps_without_signal_are_told_in_words(tmp_path, reward, word):
+    """One warning after `patience` silent steps in a row; a step with signal starts the count anew."""
+    progress, steps = Progress(tmp_path / "log.jsonl", patience=3), count(1)
+
+    def step(silent: float) -> list[str]:
+        logs = {"reward": reward, "frac_reward_zero_std": silent, "completions/mean_length": 5.0,
+                "completions/clipped_ratio": 0.0}
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            progress.on_log(None, SimpleNamespace(global_step=next(steps)), None, logs)
+        return [str(w.message) for w in caught]
+
+    progress.on_train_begin(None, SimpleNamespace(max_steps=9, global_step=0), None)
+    assert [step(s) for s in (1.0, 1.0, 0.75, 1.0, 1.0)] == [[]] * 5
+    [message] = step(1.0)
+    assert message == nothing_to_learn(reward, 3) and word in message and "3 steps" in message
+    assert step(1.0) == []
+    assert len(read_jsonl(tmp_path / "log.jsonl")) == 7
+
+
+def test_logs_without_reward_are_not_steps(tmp_path):
+    Progress(tmp_path / "log.jsonl").on_log(None, SimpleNamespace(global_step=2), None, {"train_runtime": 1.0})
+    assert not (tmp_path / "log.jsonl").exists()
