@@ -102,7 +102,8 @@ def group(reflections: Sequence[str], verdicts: Sequence[Verdict], advantages: S
                     f'<td style="{CELL}">{escape(_short(said))}</td>'
                     + (f'<td style="{MONO}">{escape(answer)}</td></tr>' if retries is not None else "</tr>"))
     note = "" if any(values) or not values else "All verdicts are the same, so every advantage is 0: this group gives no gradient."
-    head = f'{"#":>3}  {"advantage":<20}  {"retry’s verdict":<18}  reflection{"" if retries is None else " → retry"}'
+    names = "retry's verdict", "reflection" if retries is None else "reflection → retry"
+    head = f'{"#":>3}  {"advantage":<20}  {names[0]:<18}  {names[1]}'
     return View("\n".join([head, *lines, *([note] if note else [])]), _table(html) + (f"<p>{note}</p>" if note else ""))
 
 
