@@ -93,8 +93,12 @@ def summary(values: list[float]) -> dict[str, int]:
 
 
 def machine() -> dict:
-    return {"platform": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count(),
-            "load_average": [round(load, 2) for load in os.getloadavg()]}
+    return {
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+    }
 
 
 def write(result: dict, path: Path) -> None:

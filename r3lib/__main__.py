@@ -21,7 +21,9 @@ def main(arguments: list[str] | None = None) -> int:
     experiment = commands.add_parser("experiment", help="several seeds into results/, as the README's table has them")
     for command in (reproduce, experiment):
         command.add_argument("--task", default="countdown")
-        command.add_argument("--profile", default=None, help="nano, t4, rtx12, rtx24 or paper (default: R3_PROFILE or nano)")
+        command.add_argument(
+            "--profile", default=None, help="nano, t4, rtx12, rtx24 or paper (default: R3_PROFILE or nano)"
+        )
     reproduce.add_argument("--seed", type=int, default=0)
     reproduce.add_argument("--out", type=Path, default=Path("runs"), help="folder for everything this makes")
     experiment.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -33,12 +35,20 @@ def main(arguments: list[str] | None = None) -> int:
 
     from r3lib import commands as work
     from r3lib.files import R3Error
+
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         work.COMMANDS[options.command](options)
     except R3Error as error:
         print(f"r3lib: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(
+            f"r3lib: {error.strerror or error}: {error.filename or 'a file'}. Free some space or choose a folder you "
+            "may write to (--out); what was finished is kept, and the same command goes on from there.",
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt:
         print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)

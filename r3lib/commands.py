@@ -23,7 +23,13 @@ def _task(name: str) -> Task:
 
 def _figure(path: Path, figure) -> None:
     with whole(path) as partial:
-        figure.savefig(partial, format=path.suffix[1:], dpi=130, bbox_inches="tight", metadata={"Software": None} if path.suffix == ".png" else None)
+        figure.savefig(
+            partial,
+            format=path.suffix[1:],
+            dpi=130,
+            bbox_inches="tight",
+            metadata={"Software": None} if path.suffix == ".png" else None,
+        )
     plots.close(figure)
 
 
@@ -32,7 +38,8 @@ def reproduce(options: argparse.Namespace) -> None:
     task, chosen = _task(options.task), profile(options.profile)
     name = f"{task.name}-{experiment.model_name(chosen)}-seed{options.seed}"
     out = options.out / name
-    print(f"{task.name} with {experiment.model_name(chosen)}, profile {chosen.name} ({chosen.fits()}), seed {options.seed}; everything goes to {out}")
+    print(f"{task.name} with {experiment.model_name(chosen)}, seed {options.seed}, into {out}")
+    print(f"Profile {chosen.name}: {chosen.fits()}.")
     experiment.run(task, chosen, options.seed, out, out / "work")
     runs = report.collect(out)
     report.write_summary(runs, out / "summary.csv")
@@ -70,7 +77,10 @@ def report_(_: argparse.Namespace) -> None:
             _figure(folder / "training.png", plots.training(logs))
         tables = "\n\n".join(report.table(own, t) for t in sorted({r.record["temperature"] for r in own}, reverse=True))
         write_text(folder / "table.md", tables + "\n")
-        write_json(folder / "differences.json", {str(t): report.differences(own, t) for t in sorted({r.record["temperature"] for r in own})})
+        write_json(
+            folder / "differences.json",
+            {str(t): report.differences(own, t) for t in sorted({r.record["temperature"] for r in own})},
+        )
         write_text(folder / "report.html", report.html_page(f"R3, {folder.parent.name}, {folder.name}", own, folder))
         report.insert(README, f"{folder.parent.name}-{folder.name}", report.table(own, temperature))
     _figure(RESULTS / "loop.png", plots.loop())
@@ -80,10 +90,14 @@ def report_(_: argparse.Namespace) -> None:
 def nano(options: argparse.Namespace) -> None:
     """Train r3-nano from scratch into a folder of its own; data/r3-nano is not touched."""
     from r3lib.nano.train import Recipe, train
-    held_out = {key(p["numbers"], p["target"]) for split in ("train", "validation", "test")
-                for p in read_jsonl(DATA / "countdown" / f"{split}.jsonl")}
+
+    held_out = {
+        key(p["numbers"], p["target"])
+        for split in ("train", "validation", "test")
+        for p in read_jsonl(DATA / "countdown" / f"{split}.jsonl")
+    }
     train(Recipe(), options.out, held_out)
-    print(f"r3-nano is in {options.out}. To use it: cp -r {options.out}/. data/r3-nano/ and run `python -m r3lib readiness`.")
+    print(f"r3-nano is in {options.out}. To use it: cp -r {options.out}/. data/r3-nano/ && make readiness")
 
 
 def readiness_(_: argparse.Namespace) -> None:

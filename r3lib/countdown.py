@@ -53,10 +53,16 @@ PRECEDENCE = {"(": 0, "+": 1, "-": 1, LEADING_MINUS: 1, "*": 2, "/": 2}
 
 HINTS = {
     "=": "write only the left side, without '= result'",
-    "×": "multiply with *", "·": "multiply with *", "÷": "divide with /",
-    "−": "subtract with -", "–": "subtract with -",
-    ".": "only whole numbers are given", ",": "write one equation and nothing beside it",
-    "^": "only + - * / are allowed", "!": "only + - * / are allowed", "%": "only + - * / are allowed",
+    "×": "multiply with *",
+    "·": "multiply with *",
+    "÷": "divide with /",
+    "−": "subtract with -",
+    "–": "subtract with -",
+    ".": "only whole numbers are given",
+    ",": "write one equation and nothing beside it",
+    "^": "only + - * / are allowed",
+    "!": "only + - * / are allowed",
+    "%": "only + - * / are allowed",
 }
 
 
@@ -103,8 +109,11 @@ def parse(gaps: tuple[str, ...]) -> tuple[Step, ...] | str:
             previous = char
         if index < len(gaps) - 1:
             if previous in ("number", ")"):
-                return ("Two numbers stand side by side: write an operator between them." if gap
-                        else "Numbers are written without leading zeros.")
+                return (
+                    "Two numbers stand side by side: write an operator between them."
+                    if gap
+                    else "Numbers are written without leading zeros."
+                )
             operands.append(index)
             previous = "number"
     if previous not in ("number", ")"):
@@ -178,7 +187,7 @@ def verify(response: str, numbers: list[int], target: int) -> Verdict:
     if start < 0:
         return Verdict(False, "no_answer", f"The response has no {OPEN} that is closed by {CLOSE}.")
     start += len(OPEN)
-    equation = response[start:response.find(CLOSE, start)].strip(SPACE)
+    equation = response[start : response.find(CLOSE, start)].strip(SPACE)
     if not equation:
         return Verdict(False, "no_answer", "Nothing stands between the answer tags.")
     return judge(equation, numbers, target)
@@ -203,8 +212,12 @@ def contains_answer(problem: dict, text: str) -> bool:
     numbers, target = problem["numbers"], problem["target"]
     pieces = (piece for run in RUN.findall(text) for piece in SEAM.split(run))
     shortest = 2 * len(numbers) - 1  # a digit for each number and an operator between each two
-    return any(judge(candidate, numbers, target).ok
-               for piece in pieces if len(piece) >= shortest for candidate in _candidates(piece))
+    return any(
+        judge(candidate, numbers, target).ok
+        for piece in pieces
+        if len(piece) >= shortest
+        for candidate in _candidates(piece)
+    )
 
 
 def _candidates(piece: str) -> set[str]:
@@ -217,7 +230,7 @@ def _balanced(piece: str) -> str:
     """Without the parentheses at the ends that have no partner: those of the sentence around the equation."""
     surplus = piece.count("(") - piece.count(")")
     opening, closing = len(piece) - len(piece.lstrip("(")), len(piece) - len(piece.rstrip(")"))
-    return piece[min(max(surplus, 0), opening):len(piece) - min(max(-surplus, 0), closing)]
+    return piece[min(max(surplus, 0), opening) : len(piece) - min(max(-surplus, 0), closing)]
 
 
 def _ask(problem: dict) -> str:

@@ -78,7 +78,9 @@ def canonical(node: Node) -> Node:
     if isinstance(node, int):
         return node
     plus, minus = ("+", "-") if node[0] in "+-" else ("*", "/")
-    ups, downs = (sorted(map(canonical, side), key=lambda t: (-value_of(t), str(t))) for side in _terms(node, plus, minus))
+    ups, downs = (
+        sorted(map(canonical, side), key=lambda t: (-value_of(t), str(t))) for side in _terms(node, plus, minus)
+    )
     tree, pending = ups[0], downs
     for term in [*ups[1:], None]:
         if plus == "*":  # divide as early as it comes out whole: smaller steps than multiplying first
@@ -120,14 +122,18 @@ def _operators(node: Node) -> str:
 
 def simplest(nodes: list[Node]) -> list[Node]:
     """The distinct canonical trees with the fewest multiplications and divisions, in a fixed order."""
+
     def cost(node: Node) -> int:
         return sum(op in "*/" for op in _operators(node))
+
     fewest = min(map(cost, nodes))
     trees = {spell(t): t for t in (canonical(n) for n in nodes if cost(n) == fewest)}
     return [trees[text] for text in sorted(trees)]
 
 
-def draw(rng: random.Random, sizes: tuple[int, ...] = (3, 4), per_draw: int = 1) -> Iterator[tuple[list[int], int, list[Node]]]:
+def draw(
+    rng: random.Random, sizes: tuple[int, ...] = (3, 4), per_draw: int = 1
+) -> Iterator[tuple[list[int], int, list[Node]]]:
     """Endless solvable problems `(numbers, target, trees)`: size, numbers and target uniform, unsolvable ones dropped.
 
     per_draw: targets tried for each set of numbers (above 1 only where speed matters more than independence).
@@ -155,4 +161,43 @@ def splits(seed: int, sizes: dict[str, int]) -> dict[str, list[dict]]:
             if key(numbers, target) not in seen:
                 seen.add(key(numbers, target))
                 rows.append({"numbers": numbers, "target": target})
+    return out
+
+
+HUB_NAME = "Jiayi-Pan/Countdown-Tasks-3to4"
+
+
+def hub_splits(sizes: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
+    """The paper's data set from the hub, cut into named splits that share no key, the same for one seed.
+
+    sizes: split name -> number of problems, filled in this order; a size beyond what is left takes what is left.
+    Needs the network once (the hub caches it). Raises R3Error if the hub or the data set cannot be reached.
+    """
+    from datasets import load_dataset
+
+    from r3lib.files import R3Error
+
+    try:
+        rows = load_dataset(HUB_NAME, split="train")
+    except Exception as error:  # the hub's client raises many kinds
+        raise R3Error(
+            f"Cannot load {HUB_NAME} ({type(error).__name__}). Connect to the hub once, or use the profile nano, whose "
+            "problems are in data/countdown."
+        ) from error
+    order = list(range(len(rows)))
+    random.Random(seed).shuffle(order)
+    numbers, targets = rows["nums"], rows["target"]
+    seen, out, names = set(), {name: [] for name in sizes}, iter(sizes.items())
+    name, size = next(names)
+    for i in order:
+        identity = key(numbers[i], targets[i])
+        if identity in seen:
+            continue
+        while len(out[name]) >= size:
+            following = next(names, None)
+            if following is None:
+                return out
+            name, size = following
+        seen.add(identity)
+        out[name].append({"numbers": list(numbers[i]), "target": targets[i]})
     return out

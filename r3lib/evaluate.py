@@ -25,8 +25,13 @@ from r3lib.rollout import Conversation, prompt_ids
 from r3lib.tasks import Task
 
 RETRIES = ("second", "blind", "generic", "shuffled")
-METRICS = {"first_try": "first", "second_try": "second", "blind_retry": "blind", "generic_retry": "generic",
-           "shuffled_retry": "shuffled"}
+METRICS = {
+    "first_try": "first",
+    "second_try": "second",
+    "blind_retry": "blind",
+    "generic_retry": "generic",
+    "shuffled_retry": "shuffled",
+}
 
 
 @dataclass
@@ -37,6 +42,7 @@ class Outcomes:
     leak: 1 where the own reflection gave a right answer away, 0 where not, None where the first try was right.
     reflection_tokens: length, None where none was written. examples: a few whole conversations, as text.
     """
+
     right: dict[str, list[int]] = field(default_factory=lambda: {arm: [] for arm in ("first", *RETRIES)})
     kinds: dict[str, list[str]] = field(default_factory=lambda: {"first": [], "second": []})
     leak: list[int | None] = field(default_factory=list)
@@ -50,21 +56,37 @@ class Outcomes:
         """Compact: 0 and 1 as one string an arm, kinds as counts per problem in a legend."""
         legend = sorted({k for kinds in self.kinds.values() for k in kinds})
         digit = {kind: format(i, "x") for i, kind in enumerate(legend)}
-        return {**asdict(self), "right": {arm: "".join(map(str, bits)) for arm, bits in self.right.items()},
-                "legend": legend, "kinds": {w: "".join(digit[k] for k in kinds) for w, kinds in self.kinds.items()},
-                "leak": "".join("-" if x is None else str(x) for x in self.leak)}
+        return {
+            **asdict(self),
+            "right": {arm: "".join(map(str, bits)) for arm, bits in self.right.items()},
+            "legend": legend,
+            "kinds": {w: "".join(digit[k] for k in kinds) for w, kinds in self.kinds.items()},
+            "leak": "".join("-" if x is None else str(x) for x in self.leak),
+        }
 
     @classmethod
-    def from_json(cls, value: dict) -> "Outcomes":
+    def from_json(cls, value: dict) -> Outcomes:
         legend = value["legend"]
-        return cls(right={arm: [int(c) for c in bits] for arm, bits in value["right"].items()},
-                   kinds={w: [legend[int(c, 16)] for c in text] for w, text in value["kinds"].items()},
-                   leak=[None if c == "-" else int(c) for c in value["leak"]],
-                   reflection_tokens=value["reflection_tokens"], examples=value["examples"])
+        return cls(
+            right={arm: [int(c) for c in bits] for arm, bits in value["right"].items()},
+            kinds={w: [legend[int(c, 16)] for c in text] for w, text in value["kinds"].items()},
+            leak=[None if c == "-" else int(c) for c in value["leak"]],
+            reflection_tokens=value["reflection_tokens"],
+            examples=value["examples"],
+        )
 
 
-def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task, problems: list[dict],
-             profile: Profile, temperature: float, seed: int = 0, examples: int = 20, desc: str = "evaluate") -> Outcomes:
+def evaluate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    problems: list[dict],
+    profile: Profile,
+    temperature: float,
+    seed: int = 0,
+    examples: int = 20,
+    desc: str = "evaluate",
+) -> Outcomes:
     """Judge the model on every problem, `profile.rows` at a time. temperature 0 is greedy decoding."""
     out = Outcomes()
     for start in tqdm(range(0, len(problems), profile.rows), desc=desc, unit="batch"):
@@ -74,8 +96,16 @@ def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: T
     return out
 
 
-def _evaluate_chunk(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task, chunk: list[dict],
-                    profile: Profile, temperature: float, seed: int, out: Outcomes) -> None:
+def _evaluate_chunk(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    chunk: list[dict],
+    profile: Profile,
+    temperature: float,
+    seed: int,
+    out: Outcomes,
+) -> None:
     talk = Conversation(model, tokenizer, len(chunk), seed)
     talk.start([prompt_ids(tokenizer, task.messages(p), task.tools(p)) for p in chunk])
     attempts = talk.reply("attempt", profile.attempt_tokens, temperature)
@@ -100,7 +130,10 @@ def _evaluate_chunk(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
         talk.rewind(here)
         talk.say([prompts.BLIND_RETRY.format(task=ask) for ask in asks], "retry_prompt")
         retries["blind"] = talk.reply("retry", profile.retry_tokens, temperature)
-        for arm, texts in (("generic", [prompts.GENERIC_REFLECTION] * len(failed)), ("shuffled", shuffled(reflections, seed))):
+        for arm, texts in (
+            ("generic", [prompts.GENERIC_REFLECTION] * len(failed)),
+            ("shuffled", shuffled(reflections, seed)),
+        ):
             talk.rewind(here)
             talk.say(task.reflect_prompt, "reflection_prompt")
             talk.put(texts, "reflection")
@@ -117,9 +150,16 @@ def _evaluate_chunk(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
         out.leak.append(None if j is None else int(task.contains_answer(problem, reflections[j])))
         out.reflection_tokens.append(None if j is None else lengths[j])
         if j is not None:
-            out.examples.append({"task": asks[j], "attempt": attempts[i], "why": first[i].reason,
-                                 "reflection": reflections[j], "retry": retries["second"][j],
-                                 "verdict": verdicts["second"].kind})
+            out.examples.append(
+                {
+                    "task": asks[j],
+                    "attempt": attempts[i],
+                    "why": first[i].reason,
+                    "reflection": reflections[j],
+                    "retry": retries["second"][j],
+                    "verdict": verdicts["second"].kind,
+                }
+            )
 
 
 def shuffled(reflections: list[str], seed: int) -> list[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from r3lib import countdown, evaluate, failures, models, trainer
+from r3lib import countdown, countdown_data, evaluate, failures, models, trainer
 from r3lib.files import DATA, ROOT, R3Error, read_json, read_jsonl, write_json
 from r3lib.profiles import Profile
 from r3lib.tasks import Task
@@ -32,6 +32,18 @@ def problems(task: Task, split: str, n: int | None = None, seed: int = 0) -> lis
     return rows[:n]
 
 
+def train_and_test(task: Task, profile: Profile, seed: int) -> tuple[list[dict], list[dict]]:
+    """The problems a profile trains on and those it is judged on. The test problems are the same for every seed."""
+    if not profile.hub_data:
+        return (
+            problems(task, "train", profile.train_problems, seed),
+            problems(task, "test", profile.test_problems),
+        )
+    parts = countdown_data.hub_splits({"test": profile.test_problems, "train": profile.train_problems})
+    random.Random(seed).shuffle(parts["train"])
+    return parts["train"], parts["test"]
+
+
 def model_name(profile: Profile) -> str:
     return Path(profile.model).name
 
@@ -39,11 +51,14 @@ def model_name(profile: Profile) -> str:
 def provenance(profile: Profile) -> dict:
     """What made a result: packages, machine, commit, the profile's settings."""
     git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    return {"commit": git.stdout.strip() or "unknown", "python": platform.python_version(),
-            "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads"
-                       + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"),
-            "settings": {k: v for k, v in asdict(profile).items() if k not in ("model", "memory_gb", "minutes")}}
+    return {
+        "commit": git.stdout.strip() or "unknown",
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads"
+        + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"),
+        "settings": {k: v for k, v in asdict(profile).items() if k not in ("model", "memory_gb", "minutes")},
+    }
 
 
 def outcomes_path(out: Path, trained: bool, temperature: float) -> Path:
@@ -56,16 +71,20 @@ def load_outcomes(path: Path) -> tuple[dict, evaluate.Outcomes]:
     try:
         return record, evaluate.Outcomes.from_json(record["outcomes"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise R3Error(f"{path} is not a results file of this kit ({error!r}); delete it and run the experiment again.") from error
+        raise R3Error(
+            f"{path} is not a results file of this kit ({error!r}); delete it and run the experiment again."
+        ) from error
 
 
-def run(task: Task, profile: Profile, seed: int, out: Path, work: Path, temperatures: tuple[float, ...] | None = None) -> None:
+def run(
+    task: Task, profile: Profile, seed: int, out: Path, work: Path, temperatures: tuple[float, ...] | None = None
+) -> None:
     """Run one seed. Results (JSON) go to `out`, failure set, checkpoints and adapter to `work`.
 
     Everything is evaluated on the test split, which neither training nor any choice of settings has seen.
     """
     temperatures = temperatures or (profile.temperature, 0.0)
-    test = problems(task, "test", profile.test_problems)
+    training, test = train_and_test(task, profile, seed)
     model, tokenizer = models.load(profile)
 
     def judge(trained: bool) -> None:
@@ -76,19 +95,36 @@ def run(task: Task, profile: Profile, seed: int, out: Path, work: Path, temperat
             started = time.monotonic()
             label = f"{'trained' if trained else 'vanilla'}, temperature {temperature:g}"
             outcome = evaluate.evaluate(model, tokenizer, task, test, profile, temperature, seed, desc=label)
-            write_json(path, {"task": task.name, "model": model_name(profile), "profile": profile.name,
-                              "arm": "r3" if trained else "vanilla", "trained": trained, "seed": seed,
-                              "temperature": temperature, "n": len(test), "seconds": round(time.monotonic() - started, 1),
-                              **provenance(profile), "outcomes": outcome.to_json()})
+            write_json(
+                path,
+                {
+                    "task": task.name,
+                    "model": model_name(profile),
+                    "profile": profile.name,
+                    "arm": "r3" if trained else "vanilla",
+                    "trained": trained,
+                    "seed": seed,
+                    "temperature": temperature,
+                    "n": len(test),
+                    "seconds": round(time.monotonic() - started, 1),
+                    **provenance(profile),
+                    "outcomes": outcome.to_json(),
+                },
+            )
 
     judge(trained=False)
     if all(outcomes_path(out, True, t).exists() for t in temperatures):
         return
-    wrong = failures.build(model, tokenizer, task, problems(task, "train", profile.train_problems, seed), profile,
-                           work / "failures", seed)
+    wrong = failures.build(model, tokenizer, task, training, profile, work / "failures", seed)
     model = trainer.train(model, tokenizer, task, wrong, profile, work / "train", seed)
-    write_json(out / "training.json", {"failures": len(wrong), "difficulty": round(sum(wrong["difficulty"]) / len(wrong), 4),
-                                       "log": read_jsonl(work / "train" / "log.jsonl")})
+    write_json(
+        out / "training.json",
+        {
+            "failures": len(wrong),
+            "difficulty": round(sum(wrong["difficulty"]) / len(wrong), 4),
+            "log": read_jsonl(work / "train" / "log.jsonl"),
+        },
+    )
     judge(trained=True)
 
 

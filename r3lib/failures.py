@@ -20,8 +20,15 @@ from r3lib.rollout import Conversation, prompt_ids
 from r3lib.tasks import Task
 
 
-def build(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task, problems: list[dict],
-          profile: Profile, out: Path, seed: int = 0) -> Dataset:
+def build(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    problems: list[dict],
+    profile: Profile,
+    out: Path,
+    seed: int = 0,
+) -> Dataset:
     """Sample `profile.failure_samples` answers per problem and keep the distinct wrong ones.
 
     Rows: problem (JSON), answer, kind, reason, difficulty (share of this problem's samples that were wrong). Each part
@@ -31,7 +38,13 @@ def build(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task
     if (out / "dataset_info.json").exists():
         return load(out)
     parts = out.with_name(out.name + ".parts")
-    plan = {"task": task.name, "model": profile.model, "problems": len(problems), "samples": profile.failure_samples, "seed": seed}
+    plan = {
+        "task": task.name,
+        "model": profile.model,
+        "problems": len(problems),
+        "samples": profile.failure_samples,
+        "seed": seed,
+    }
     if (parts / "plan.json").exists() and read_json(parts / "plan.json") != plan:
         shutil.rmtree(parts)  # parts of another plan would mix two models' failures
     write_json(parts / "plan.json", plan)
@@ -43,8 +56,10 @@ def build(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task
             write_json(part, {"rows": _failures(model, tokenizer, task, chunk, profile, seed * 100_003 + number)})
     rows = [row for number in range(len(starts)) for row in read_json(parts / f"{number:05d}.json")["rows"]]
     if not rows:
-        raise R3Error("The model solved every problem it was given, so there is nothing to reflect on; "
-                      "give it harder problems or more of them.")
+        raise R3Error(
+            "The model solved every problem it was given, so there is nothing to reflect on; "
+            "give it harder problems or more of them."
+        )
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -52,14 +67,22 @@ def build(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task
         shutil.rmtree(out, ignore_errors=True)
         partial.rename(out)
     except OSError as error:
-        raise R3Error(f"Cannot write the failure set to {out}: {error.strerror}. Free some space and run this again; "
-                      f"the finished parts are kept in {parts}.") from error
+        raise R3Error(
+            f"Cannot write the failure set to {out}: {error.strerror}. Free some space and run this again; "
+            f"the finished parts are kept in {parts}."
+        ) from error
     shutil.rmtree(parts)
     return load(out)
 
 
-def _failures(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task, problems: list[dict],
-              profile: Profile, seed: int) -> list[dict]:
+def _failures(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    problems: list[dict],
+    profile: Profile,
+    seed: int,
+) -> list[dict]:
     talk = Conversation(model, tokenizer, len(problems), seed)
     talk.start([prompt_ids(tokenizer, task.messages(p), task.tools(p)) for p in problems])
     talk.fork([profile.failure_samples] * len(problems))
@@ -69,8 +92,10 @@ def _failures(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: 
         own = answers[i * profile.failure_samples : (i + 1) * profile.failure_samples]
         wrong = {a: v for a in own if not (v := task.verify(problem, a)).ok}
         difficulty = sum(a in wrong for a in own) / len(own)
-        rows += [{"problem": json.dumps(problem), "answer": a, "kind": v.kind, "reason": v.reason, "difficulty": difficulty}
-                 for a, v in wrong.items()]
+        rows += [
+            {"problem": json.dumps(problem), "answer": a, "kind": v.kind, "reason": v.reason, "difficulty": difficulty}
+            for a, v in wrong.items()
+        ]
     return rows
 
 
@@ -79,5 +104,7 @@ def load(folder: Path) -> Dataset:
     try:
         return load_from_disk(str(folder))
     except Exception as error:  # datasets and arrow raise many kinds
-        raise R3Error(f"The failure set in {folder} cannot be read ({type(error).__name__}); delete that folder and "
-                      "build it again.") from error
+        raise R3Error(
+            f"The failure set in {folder} cannot be read ({type(error).__name__}); delete that folder and "
+            "build it again."
+        ) from error

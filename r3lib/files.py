@@ -36,8 +36,10 @@ def whole(path: Path) -> Iterator[Path]:
         partial.chmod(0o644)
         partial.replace(path)
     except OSError as error:
-        raise R3Error(f"Cannot write {path}: {error.strerror or error}. Free some space or choose a folder you may "
-                      "write to; nothing was changed there.") from error
+        raise R3Error(
+            f"Cannot write {path}: {error.strerror or error}. Free some space or choose a folder you may "
+            "write to; nothing was changed there."
+        ) from error
     finally:
         if partial is not None:
             partial.unlink(missing_ok=True)

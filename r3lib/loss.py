@@ -20,7 +20,9 @@ def group_advantages(rewards: torch.Tensor, group_size: int, scale: bool = True)
     Raises ValueError if B is not a multiple of group_size.
     """
     if group_size < 2 or len(rewards) % group_size:
-        raise ValueError(f"{len(rewards)} rewards do not split into groups of {group_size}; use whole groups of 2 or more.")
+        raise ValueError(
+            f"{len(rewards)} rewards do not split into groups of {group_size}; use whole groups of 2 or more."
+        )
     groups = rewards.float().view(-1, group_size)  # (B / G, G)
     advantages = groups - groups.mean(1, keepdim=True)
     if scale:
@@ -34,22 +36,34 @@ def zero_advantage_fraction(rewards: torch.Tensor, group_size: int) -> float:
     return (groups.max(1).values == groups.min(1).values).float().mean().item()
 
 
-def token_logps(model: PreTrainedModel, ids: torch.Tensor, attention_mask: torch.Tensor, completion: int,
-                temperature: float = 1.0) -> torch.Tensor:
+def token_logps(
+    model: PreTrainedModel, ids: torch.Tensor, attention_mask: torch.Tensor, completion: int, temperature: float = 1.0
+) -> torch.Tensor:
     """Log-probability of each of the last `completion` tokens of every sequence.
 
     ids, attention_mask: (B, P + T) with T = completion; pads anywhere the attention mask is 0. Returns (B, T).
     """
     positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
-    logits = model(input_ids=ids, attention_mask=attention_mask, position_ids=positions, use_cache=False,
-                   logits_to_keep=completion + 1).logits[:, :-1]  # (B, T, vocabulary)
+    logits = model(
+        input_ids=ids,
+        attention_mask=attention_mask,
+        position_ids=positions,
+        use_cache=False,
+        logits_to_keep=completion + 1,
+    ).logits[:, :-1]  # (B, T, vocabulary)
     logps = torch.log_softmax(logits.float() / temperature, -1)
     return logps.gather(-1, ids[:, -completion:, None]).squeeze(-1)
 
 
-def masked_grpo_loss(logps: torch.Tensor, mask: torch.Tensor, advantages: torch.Tensor,
-                     old_logps: torch.Tensor | None = None, ref_logps: torch.Tensor | None = None,
-                     epsilon: float = 0.2, beta: float = 0.0) -> tuple[torch.Tensor, dict[str, float]]:
+def masked_grpo_loss(
+    logps: torch.Tensor,
+    mask: torch.Tensor,
+    advantages: torch.Tensor,
+    old_logps: torch.Tensor | None = None,
+    ref_logps: torch.Tensor | None = None,
+    epsilon: float = 0.2,
+    beta: float = 0.0,
+) -> tuple[torch.Tensor, dict[str, float]]:
     """The clipped, KL-regularized GRPO loss over the tokens where mask is 1 (paper section 3.2).
 
     logps, mask: (B, T); advantages: (B,); old_logps: (B, T), those of the policy that sampled (None: this one, just

@@ -7,8 +7,14 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel
-from transformers import (AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase,
-                          PreTrainedTokenizerFast)
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 
 from r3lib.files import R3Error
 from r3lib.profiles import Profile
@@ -23,17 +29,29 @@ def load(profile: Profile, adapter: Path | None = None) -> tuple[PreTrainedModel
     if folder.is_absolute() and not (folder / "config.json").exists():
         raise R3Error(f"There is no model in {folder}; run `make nano` to train r3-nano, or `git checkout -- data`.")
     dtype = getattr(torch, profile.dtype)
-    quantization = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-                                      bnb_4bit_compute_dtype=dtype) if profile.four_bit else None
+    quantization = (
+        BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+        )
+        if profile.four_bit
+        else None
+    )
     where = {"device_map": {"": 0}} if torch.cuda.is_available() else {}
     try:
         tokenizer = load_tokenizer(profile.model)
-        model = AutoModelForCausalLM.from_pretrained(profile.model, dtype=dtype, quantization_config=quantization, **where)
+        model = AutoModelForCausalLM.from_pretrained(
+            profile.model, dtype=dtype, quantization_config=quantization, **where
+        )
     except Exception as error:  # the hub, safetensors and json each raise their own kinds
-        raise R3Error(f"Cannot load {profile.model} ({type(error).__name__}: {str(error).splitlines()[0][:200]}). "
-                      + ("Restore it with `git checkout -- data`." if folder.is_absolute() else
-                         "Check the network, the name, and for gated models `hf auth login`; "
-                         "or use the profile nano, which needs no network.")) from error
+        raise R3Error(
+            f"Cannot load {profile.model} ({type(error).__name__}: {str(error).splitlines()[0][:200]}). "
+            + (
+                "Restore it with `git checkout -- data`."
+                if folder.is_absolute()
+                else "Check the network, the name, and for gated models `hf auth login`; "
+                "or use the profile nano, which needs no network."
+            )
+        ) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     model.config.use_cache = True
@@ -44,8 +62,13 @@ def load(profile: Profile, adapter: Path | None = None) -> tuple[PreTrainedModel
 
 def lora(profile: Profile) -> LoraConfig:
     """LoRA on every linear layer but the head (QLoRA's choice)."""
-    return LoraConfig(r=profile.lora_rank, lora_alpha=2 * profile.lora_rank, target_modules="all-linear",
-                      lora_dropout=0.0, task_type="CAUSAL_LM")
+    return LoraConfig(
+        r=profile.lora_rank,
+        lora_alpha=2 * profile.lora_rank,
+        target_modules="all-linear",
+        lora_dropout=0.0,
+        task_type="CAUSAL_LM",
+    )
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -55,7 +78,10 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     plain fast tokenizer, as r3-nano does, is loaded as what it says it is.
     """
     config = Path(name) / "tokenizer_config.json"
-    plain = config.exists() and json.loads(config.read_text()).get("tokenizer_class") in ("TokenizersBackend", "PreTrainedTokenizerFast")
+    plain = config.exists() and json.loads(config.read_text()).get("tokenizer_class") in (
+        "TokenizersBackend",
+        "PreTrainedTokenizerFast",
+    )
     return (PreTrainedTokenizerFast if plain else AutoTokenizer).from_pretrained(name, padding_side="left")
 
 
@@ -64,4 +90,6 @@ def with_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
     try:
         return PeftModel.from_pretrained(model, folder).eval()
     except Exception as error:
-        raise R3Error(f"Cannot load the adapter in {folder} ({type(error).__name__}); delete that folder and train again.") from error
+        raise R3Error(
+            f"Cannot load the adapter in {folder} ({type(error).__name__}); delete that folder and train again."
+        ) from error

@@ -15,16 +15,30 @@ close = plt.close
 
 
 def arms(intervals: dict[str, dict[str, tuple[float, float, float]]]) -> Figure:
-    """Accuracy of every arm with its 95 % interval. intervals: {"vanilla" | "trained": {label: (mean, low, high)}}, %."""
+    """Accuracy of every arm with its 95 % interval: {"vanilla" | "trained": {label: (mean, low, high)}}, in %."""
     labels = list(next(iter(intervals.values())))
     figure, axes = plt.subplots(figsize=(8, 0.62 * len(labels) + 1.2))
     for offset, (name, rows) in zip((-0.16, 0.16), intervals.items()):
         for i, label in enumerate(labels):
             mean, low, high = rows[label]
-            axes.errorbar(mean, i + offset, xerr=[[mean - low], [high - mean]], fmt="o" if name == "trained" else "s",
-                          color=COLORS[name], capsize=3, label=name if i == 0 else None)
-            axes.annotate(f"{mean:.1f}", (mean, i + offset), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8,
-                          color=COLORS[name])
+            axes.errorbar(
+                mean,
+                i + offset,
+                xerr=[[mean - low], [high - mean]],
+                fmt="o" if name == "trained" else "s",
+                color=COLORS[name],
+                capsize=3,
+                label=name if i == 0 else None,
+            )
+            axes.annotate(
+                f"{mean:.1f}",
+                (mean, i + offset),
+                xytext=(0, 6),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+                color=COLORS[name],
+            )
     axes.set_yticks(range(len(labels)), labels)
     axes.invert_yaxis()
     axes.set_xlabel("right, % of problems (95 % interval)")
@@ -35,8 +49,12 @@ def arms(intervals: dict[str, dict[str, tuple[float, float, float]]]) -> Figure:
 
 def training(logs: dict[str, list[dict]]) -> Figure:
     """Reward, KL, reflection length and groups without signal, step by step; one line a seed."""
-    panels = (("reward", "retries that verify"), ("zero_advantage_fraction", "groups without signal"),
-              ("reflection_tokens", "reflection length, tokens"), ("kl", "KL to the vanilla model"))
+    panels = (
+        ("reward", "retries that verify"),
+        ("zero_advantage_fraction", "groups without signal"),
+        ("reflection_tokens", "reflection length, tokens"),
+        ("kl", "KL to the vanilla model"),
+    )
     figure, axes = plt.subplots(1, 4, figsize=(13, 2.8), layout="constrained")
     for axis, (key, title) in zip(axes, panels):
         for i, (name, log) in enumerate(logs.items()):
@@ -59,8 +77,15 @@ def kinds(before: list[str], after: list[str], title: str = "") -> Figure:
     for offset, (name, values) in zip((-0.2, 0.2), (("vanilla", before), ("trained", after))):
         counts = Counter(values)
         shares = [100 * counts[k] / len(values) for k in names]
-        bars = axes.barh(np.arange(len(names)) + offset, shares, height=0.38, color=COLORS[name], label=name,
-                         hatch="" if name == "trained" else "//", edgecolor="white")
+        bars = axes.barh(
+            np.arange(len(names)) + offset,
+            shares,
+            height=0.38,
+            color=COLORS[name],
+            label=name,
+            hatch="" if name == "trained" else "//",
+            edgecolor="white",
+        )
         axes.bar_label(bars, fmt="%.1f", fontsize=8, padding=2)
     axes.set_yticks(range(len(names)), [n.replace("_", " ") for n in names])
     axes.invert_yaxis()
@@ -76,8 +101,15 @@ def lengths(before: list[int], after: list[int]) -> Figure:
     figure, axes = plt.subplots(figsize=(7, 2.8))
     bins = np.linspace(0, max(before + after) + 1, 30)
     for name, values in (("vanilla", before), ("trained", after)):
-        axes.hist(values, bins=bins, color=COLORS[name], alpha=0.6, label=f"{name} (median {np.median(values):.0f})",
-                  hatch="" if name == "trained" else "//", edgecolor="white")
+        axes.hist(
+            values,
+            bins=bins,
+            color=COLORS[name],
+            alpha=0.6,
+            label=f"{name} (median {np.median(values):.0f})",
+            hatch="" if name == "trained" else "//",
+            edgecolor="white",
+        )
     axes.set_xlabel("reflection length, tokens")
     axes.set_ylabel("reflections")
     axes.legend(frameon=False)
@@ -97,19 +129,43 @@ def difficulty(shares: list[float]) -> Figure:
 
 def loop() -> Figure:
     """The method in one picture: attempt, verdict, reflection, retry, verdict, reward on the reflection alone."""
-    boxes = [(0, 1, "task", "user"), (1, 1, "first answer", "model"), (2, 1, "verifier:\nwrong", "program"),
-             (3, 1, "REFLECTION", "model, trained"), (4, 1, "task again,\nsecond answer", "model"), (5, 1, "verifier:\nright?", "program")]
+    boxes = [
+        (0, 1, "task", "user"),
+        (1, 1, "first answer", "model"),
+        (2, 1, "verifier:\nwrong", "program"),
+        (3, 1, "REFLECTION", "model, trained"),
+        (4, 1, "task again,\nsecond answer", "model"),
+        (5, 1, "verifier:\nright?", "program"),
+    ]
     figure, axes = plt.subplots(figsize=(11, 2.7))
     for x, y, text, who in boxes:
         trained = who.endswith("trained")
-        axes.add_patch(FancyBboxPatch((x - 0.38, y - 0.28), 0.76, 0.56, boxstyle="round,pad=0.02", lw=3 if trained else 1.2,
-                                      edgecolor=TRAINED if trained else INK, facecolor="#dff0f7" if trained else "white"))
+        axes.add_patch(
+            FancyBboxPatch(
+                (x - 0.38, y - 0.28),
+                0.76,
+                0.56,
+                boxstyle="round,pad=0.02",
+                lw=3 if trained else 1.2,
+                edgecolor=TRAINED if trained else INK,
+                facecolor="#dff0f7" if trained else "white",
+            )
+        )
         axes.text(x, y, text, ha="center", va="center", fontsize=10, color=INK, weight="bold" if trained else "normal")
         axes.text(x, y + 0.38, who, ha="center", fontsize=8, color=TRAINED if trained else "#666666")
     for x in range(5):
         axes.add_patch(FancyArrowPatch((x + 0.41, 1), (x + 0.59, 1), arrowstyle="-|>", mutation_scale=12, color=INK))
-    axes.add_patch(FancyArrowPatch((5, 0.68), (3, 0.68), connectionstyle="arc3,rad=-0.35", arrowstyle="-|>",
-                                   mutation_scale=14, color=TRAINED, lw=2))
+    axes.add_patch(
+        FancyArrowPatch(
+            (5, 0.68),
+            (3, 0.68),
+            connectionstyle="arc3,rad=-0.35",
+            arrowstyle="-|>",
+            mutation_scale=14,
+            color=TRAINED,
+            lw=2,
+        )
+    )
     axes.text(4, 0.06, "reward 1 or 0, to the reflection's tokens only (GRPO)", ha="center", fontsize=10, color=TRAINED)
     axes.set_xlim(-0.5, 5.5)
     axes.set_ylim(-0.05, 1.6)

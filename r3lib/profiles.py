@@ -14,6 +14,7 @@ from r3lib.files import DATA, R3Error
 @dataclass(frozen=True)
 class Profile:
     """model: a folder or a hub name. failures x group is one step's batch of reflections; lengths are in new tokens."""
+
     name: str
     model: str
     dtype: str = "bfloat16"
@@ -33,6 +34,7 @@ class Profile:
     train_problems: int = 4000
     test_problems: int = 1000
     rows: int = 32  # conversations generated at once
+    hub_data: bool = True  # problems from the paper's data set on the hub, else those in data/
     memory_gb: float | None = None
     minutes: float | None = None
 
@@ -42,16 +44,46 @@ class Profile:
         return f"memory {memory}, time {minutes}"
 
 
-PROFILES = {p.name: p for p in (
-    Profile("nano", str(DATA / "r3-nano"), dtype="float32", group=8, failures=16, micro_batch=128, steps=50,
-            learning_rate=1e-3, beta=0.02, temperature=1.0, attempt_tokens=32, reflection_tokens=112, retry_tokens=32,
-            failure_samples=2, train_problems=1000, test_problems=1000, rows=250),
-    Profile("t4", "Qwen/Qwen2.5-1.5B-Instruct", dtype="float16", failures=8, micro_batch=4, rows=16),
-    Profile("rtx12", "Qwen/Qwen2.5-1.5B-Instruct", failures=16, micro_batch=4, rows=32),
-    Profile("rtx24", "Qwen/Qwen2.5-3B-Instruct", failures=32, micro_batch=8, rows=64),
-    Profile("paper", "Qwen/Qwen2.5-1.5B-Instruct", four_bit=False, failures=256, steps=1750, learning_rate=5e-7,
-            failure_samples=64, train_problems=435_000, test_problems=15_000, rows=128),
-)}
+PROFILES = {
+    p.name: p
+    for p in (
+        Profile(
+            "nano",
+            str(DATA / "r3-nano"),
+            dtype="float32",
+            group=8,
+            failures=16,
+            micro_batch=128,
+            steps=50,
+            learning_rate=1e-3,
+            beta=0.02,
+            temperature=1.0,
+            attempt_tokens=32,
+            reflection_tokens=112,
+            retry_tokens=32,
+            failure_samples=2,
+            train_problems=1000,
+            test_problems=1000,
+            rows=250,
+        hub_data=False,
+        ),
+        Profile("t4", "Qwen/Qwen2.5-1.5B-Instruct", dtype="float16", failures=8, micro_batch=4, rows=16),
+        Profile("rtx12", "Qwen/Qwen2.5-1.5B-Instruct", failures=16, micro_batch=4, rows=32),
+        Profile("rtx24", "Qwen/Qwen2.5-3B-Instruct", failures=32, micro_batch=8, rows=64),
+        Profile(
+            "paper",
+            "Qwen/Qwen2.5-1.5B-Instruct",
+            four_bit=False,
+            failures=256,
+            steps=1750,
+            learning_rate=5e-7,
+            failure_samples=64,
+            train_problems=435_000,
+            test_problems=15_000,
+            rows=128,
+        ),
+    )
+}
 
 
 def profile(name: str | None = None) -> Profile:

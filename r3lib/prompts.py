@@ -17,8 +17,8 @@ COUNTDOWN_REFLECT = (
     "that will help you do better next time."
 )
 FUNCTION_CALLING_REFLECT = (
-    "You tried performing the task, but failed in generating the correct tool call. Reflect on what went wrong and write "
-    "a short explanation that will help you do better next time."
+    "You tried performing the task, but failed in generating the correct tool call. Reflect on what went wrong and "
+    "write a short explanation that will help you do better next time."
 )
 BLIND_RETRY = "Your answer was wrong. Try again.\n\n{task}"
 GENERIC_REFLECTION = "I made a mistake in my answer. I will read the problem again and check my work carefully."

@@ -27,8 +27,14 @@ def written(tree: countdown_data.Node, verdict: str) -> str:
     return f"{OPENING} {', '.join(countdown_data.steps(tree))}, {verdict}. Use {countdown_data.spell(tree)}."
 
 
-def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task, problems: list[dict],
-            profile: Profile, seed: int = 0) -> dict:
+def measure(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    problems: list[dict],
+    profile: Profile,
+    seed: int = 0,
+) -> dict:
     """Counts `[right, n]` at the profile's temperature and greedily: first try, retries after right, wrong and generic
     reflections and blind; and how many of the model's own reflections are right, wrong or without an equation."""
     rng = random.Random(seed)
@@ -43,9 +49,14 @@ def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Ta
         talk = Conversation(model, tokenizer, len(chunk), seed * 100_003 + start)
         talk.start([prompt_ids(tokenizer, task.messages(p)) for p in chunk])
         here = talk.mark()
-        count("first try, greedy", [task.verify(p, a).ok for p, a in zip(chunk, talk.reply("attempt", profile.attempt_tokens, 0.0))])
+        count(
+            "first try, greedy",
+            [task.verify(p, a).ok for p, a in zip(chunk, talk.reply("attempt", profile.attempt_tokens, 0.0))],
+        )
         talk.rewind(here)
-        verdicts = [task.verify(p, a) for p, a in zip(chunk, talk.reply("attempt", profile.attempt_tokens, profile.temperature))]
+        verdicts = [
+            task.verify(p, a) for p, a in zip(chunk, talk.reply("attempt", profile.attempt_tokens, profile.temperature))
+        ]
         count("first try", [v.ok for v in verdicts])
         failed = [i for i, v in enumerate(verdicts) if not v.ok]
         if not failed:
@@ -53,11 +64,16 @@ def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Ta
         chunk = [chunk[i] for i in failed]
         talk.select(failed)
         here = talk.mark()
-        trees = [rng.choice(countdown_data.simplest(countdown_data.reachable(p["numbers"])[p["target"]])) for p in chunk]
+        trees = [
+            rng.choice(countdown_data.simplest(countdown_data.reachable(p["numbers"])[p["target"]])) for p in chunk
+        ]
         misses = [wrong_tree(rng, p["numbers"], p["target"]) for p in chunk]
-        given = {"retry after a right reflection": [written(t, "yes") for t in trees],
-                 "retry after a wrong reflection": [written(t, "yes") for t in misses],
-                 "retry after a generic sentence": [prompts.GENERIC_REFLECTION] * len(chunk), "retry after its own reflection": None}
+        given = {
+            "retry after a right reflection": [written(t, "yes") for t in trees],
+            "retry after a wrong reflection": [written(t, "yes") for t in misses],
+            "retry after a generic sentence": [prompts.GENERIC_REFLECTION] * len(chunk),
+            "retry after its own reflection": None,
+        }
         for name, texts in given.items():
             talk.rewind(here)
             talk.say(task.reflect_prompt, "reflection_prompt")
@@ -71,20 +87,34 @@ def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Ta
             else:
                 talk.put(texts, "reflection")
             talk.say([task.ask(p) for p in chunk], "retry_prompt")
-            count(name, [task.verify(p, a).ok for p, a in zip(chunk, talk.reply("retry", profile.retry_tokens, profile.temperature))])
+            count(
+                name,
+                [
+                    task.verify(p, a).ok
+                    for p, a in zip(chunk, talk.reply("retry", profile.retry_tokens, profile.temperature))
+                ],
+            )
         talk.rewind(here)
         talk.say([prompts.BLIND_RETRY.format(task=task.ask(p)) for p in chunk], "retry_prompt")
-        count("blind retry", [task.verify(p, a).ok for p, a in zip(chunk, talk.reply("retry", profile.retry_tokens, profile.temperature))])
+        count(
+            "blind retry",
+            [
+                task.verify(p, a).ok
+                for p, a in zip(chunk, talk.reply("retry", profile.retry_tokens, profile.temperature))
+            ],
+        )
     return counts
 
 
 def table(measured: dict[str, dict[str, list[int]]]) -> str:
     """Markdown: one column a precision, percent with Wilson 95 % intervals and n."""
+
     def cell(pair: list[int]) -> str:
         if not pair[1]:
             return "none sampled"
         low, high = wilson(*pair)
         return f"{100 * pair[0] / pair[1]:.1f} [{100 * low:.1f}, {100 * high:.1f}] (n = {pair[1]})"
+
     names = list(next(iter(measured.values())))
     lines = [f"| % | {' | '.join(measured)} |", "|---" * (1 + len(measured)) + "|"]
     return "\n".join(lines + [f"| {name} | {' | '.join(cell(m[name]) for m in measured.values())} |" for name in names])

@@ -20,7 +20,21 @@ from r3lib.experiment import load_outcomes
 from r3lib.files import R3Error, read_json, write_text
 from r3lib.stats import bootstrap, paired_difference, wilson
 
-COLUMNS = ("task", "model", "profile", "arm", "trained", "seed", "temperature", "metric", "n", "mean", "low", "high", "commit")
+COLUMNS = (
+    "task",
+    "model",
+    "profile",
+    "arm",
+    "trained",
+    "seed",
+    "temperature",
+    "metric",
+    "n",
+    "mean",
+    "low",
+    "high",
+    "commit",
+)
 COMPARISONS = (  # name, (trained?, arm) minus (trained?, arm)
     ("trained second try − vanilla second try", (True, "second"), (False, "second")),
     ("trained: own reflection − blind retry", (True, "second"), (True, "blind")),
@@ -29,13 +43,24 @@ COMPARISONS = (  # name, (trained?, arm) minus (trained?, arm)
     ("vanilla: own reflection − blind retry", (False, "second"), (False, "blind")),
     ("trained first try − vanilla first try", (True, "first"), (False, "first")),
 )
-ROWS = (("first try", "first"), ("second try, own reflection", "second"), ("second try, blind retry", "blind"),
-        ("second try, generic sentence", "generic"), ("second try, shuffled reflection", "shuffled"))
+ROWS = (
+    ("first try", "first"),
+    ("second try, own reflection", "second"),
+    ("second try, blind retry", "blind"),
+    ("second try, generic sentence", "generic"),
+    ("second try, shuffled reflection", "shuffled"),
+)
+STYLE = (
+    "body{font:16px/1.5 system-ui;max-width:52rem;margin:2rem auto;padding:0 1rem}"
+    "td{padding:.15rem .7rem;border-bottom:1px solid #ccc}img{max-width:100%}"
+    "dl{border-left:3px solid #999;padding-left:1rem}dt{font-weight:600}dd{margin:0 0 .3rem}"
+)
 
 
 @dataclass
 class Run:
     """One results file: its record (model, seed, versions, ...) and its per-problem outcomes."""
+
     record: dict
     outcomes: Outcomes
 
@@ -70,12 +95,29 @@ def summary_rows(runs: list[Run]) -> list[dict]:
         for metric, values in [(m, run.outcomes.right[arm]) for m, arm in METRICS.items()] + [("leak_rate", leaks)]:
             if values:
                 low, high = wilson(sum(values), len(values))
-                rows.append({**base, "metric": metric, "n": len(values), "mean": sum(values) / len(values), "low": low, "high": high})
+                rows.append(
+                    {
+                        **base,
+                        "metric": metric,
+                        "n": len(values),
+                        "mean": sum(values) / len(values),
+                        "low": low,
+                        "high": high,
+                    }
+                )
     for (task, model, profile, arm, trained, temperature), members in groups.items():
         if len(members) < 2:
             continue
-        base = {"task": task, "model": model, "profile": profile, "arm": arm, "trained": int(trained), "seed": "all",
-                "temperature": temperature, "commit": members[0].record["commit"]}
+        base = {
+            "task": task,
+            "model": model,
+            "profile": profile,
+            "arm": arm,
+            "trained": int(trained),
+            "seed": "all",
+            "temperature": temperature,
+            "commit": members[0].record["commit"],
+        }
         for metric, name in METRICS.items():
             values = matrix(members, trained, temperature, name)
             mean, low, high = bootstrap(values)
@@ -89,7 +131,9 @@ def write_summary(runs: list[Run], path: Path) -> None:
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in summary_rows(runs):
-        writer.writerow({k: f"{v:.4f}" if isinstance(v, float) and k in ("mean", "low", "high") else v for k, v in row.items()})
+        writer.writerow(
+            {k: f"{v:.4f}" if isinstance(v, float) and k in ("mean", "low", "high") else v for k, v in row.items()}
+        )
     write_text(path, out.getvalue())
 
 
@@ -100,7 +144,9 @@ def differences(runs: list[Run], temperature: float) -> list[dict]:
         left, right = (matrix(runs, trained, temperature, arm) for trained, arm in (a, b))
         if left.size and left.shape == right.shape:
             mean, low, high = paired_difference(left, right)
-            rows.append({"name": name, "seeds": left.shape[0], "n": left.shape[1], "mean": mean, "low": low, "high": high})
+            rows.append(
+                {"name": name, "seeds": left.shape[0], "n": left.shape[1], "mean": mean, "low": low, "high": high}
+            )
     return rows
 
 
@@ -108,12 +154,16 @@ def describe(runs: list[Run], temperature: float) -> str:
     """Which model, task, seeds and how many problems, in one sentence."""
     record = runs[0].record
     seeds = sorted({r.record["seed"] for r in runs})
-    return (f"{record['task']}, {record['model']} ({'NF4' if record['settings']['four_bit'] else record['settings']['dtype']}), "
-            f"{record['n']} test problems, seeds {', '.join(map(str, seeds))}, temperature {temperature:g}")
+    precision = "NF4" if record["settings"]["four_bit"] else record["settings"]["dtype"]
+    return (
+        f"{record['task']}, {record['model']} ({precision}), "
+        f"{record['n']} test problems, seeds {', '.join(map(str, seeds))}, temperature {temperature:g}"
+    )
 
 
 def table(runs: list[Run], temperature: float) -> str:
-    """Markdown: vanilla and trained, every arm, in percent with 95% intervals; then the paired differences in points."""
+    """Markdown: every arm, vanilla and trained, in percent with 95 % intervals; then the paired differences."""
+
     def cell(trained: bool, arm: str) -> str:
         values = matrix(runs, trained, temperature, arm)
         if not values.size:
@@ -123,29 +173,46 @@ def table(runs: list[Run], temperature: float) -> str:
         else:
             mean, low, high = bootstrap(values)
         return f"{100 * mean:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-    lines = [f"*{describe(runs, temperature)}; accuracy in % with 95 % intervals.*", "",
-             "| | vanilla | trained |", "|---|---|---|"]
+
+    lines = [
+        f"*{describe(runs, temperature)}; accuracy in % with 95 % intervals.*",
+        "",
+        "| | vanilla | trained |",
+        "|---|---|---|",
+    ]
     lines += [f"| {label} | {cell(False, arm)} | {cell(True, arm)} |" for label, arm in ROWS]
     lines += ["", "| paired difference, same problems | points | 95 % interval |", "|---|---|---|"]
-    lines += [f"| {d['name']} | {100 * d['mean']:+.1f} | [{100 * d['low']:+.1f}, {100 * d['high']:+.1f}] |"
-              for d in differences(runs, temperature)]
+    lines += [
+        f"| {d['name']} | {100 * d['mean']:+.1f} | [{100 * d['low']:+.1f}, {100 * d['high']:+.1f}] |"
+        for d in differences(runs, temperature)
+    ]
     return "\n".join(lines)
 
 
 def plain(markdown: str) -> str:
     """A Markdown table for the terminal: columns aligned, no rules."""
-    rows = [[c.strip() for c in line.strip("|").split("|")] if line.startswith("|") else line for line in markdown.splitlines()
-            if not re.fullmatch(r"\|[-|]+\|", line)]
+    rows = [
+        [c.strip() for c in line.strip("|").split("|")] if line.startswith("|") else line
+        for line in markdown.splitlines()
+        if not re.fullmatch(r"\|[-|]+\|", line)
+    ]
     width = max((len(r[0]) for r in rows if isinstance(r, list)), default=0)
-    return "\n".join(f"  {r[0]:<{width}}  " + "  ".join(f"{c:>20}" for c in r[1:]) if isinstance(r, list) else r.strip("*") for r in rows)
+    return "\n".join(
+        f"  {r[0]:<{width}}  " + "  ".join(f"{c:>20}" for c in r[1:]) if isinstance(r, list) else r.strip("*")
+        for r in rows
+    )
 
 
 def insert(path: Path, name: str, text: str) -> None:
     """Replace what stands between `<!-- name:start -->` and `<!-- name:end -->` in a Markdown file."""
     page = Path(path).read_text(encoding="utf-8")
-    new, count = re.subn(rf"(<!-- {name}:start -->\n).*?(<!-- {name}:end -->)", lambda m: f"{m[1]}{text}\n{m[2]}", page, flags=re.S)
+    new, count = re.subn(
+        rf"(<!-- {name}:start -->\n).*?(<!-- {name}:end -->)", lambda m: f"{m[1]}{text}\n{m[2]}", page, flags=re.S
+    )
     if count != 1:
-        raise R3Error(f"{path} has no place marked <!-- {name}:start --> … <!-- {name}:end -->; put the two marks back.")
+        raise R3Error(
+            f"{path} has no place marked <!-- {name}:start --> … <!-- {name}:end -->; put the two marks back."
+        )
     write_text(path, new)
 
 
@@ -156,6 +223,7 @@ def training_logs(folder: Path) -> dict[str, list[dict]]:
 
 def html_page(title: str, runs: list[Run], folder: Path, stored: list[Run] | None = None) -> str:
     """One self-contained page: tables, plots and a few conversations before and after training."""
+
     def picture(figure) -> str:
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
@@ -168,10 +236,13 @@ def html_page(title: str, runs: list[Run], folder: Path, stored: list[Run] | Non
             if re.fullmatch(r"\|[-|]+\|", line):
                 continue
             if line.startswith("|"):
-                parts.append("<tr>" + "".join(f"<td>{html.escape(c.strip())}</td>" for c in line.strip("|").split("|")) + "</tr>")
+                parts.append(
+                    "<tr>" + "".join(f"<td>{html.escape(c.strip())}</td>" for c in line.strip("|").split("|")) + "</tr>"
+                )
             else:
                 parts.append(f"</table><p>{html.escape(line.strip('*'))}</p><table>" if line else "</table><table>")
         return re.sub(r"<table></table>", "", "<table>" + "".join(parts) + "</table>")
+
     body = [f"<h1>{html.escape(title)}</h1>"]
     temperatures = sorted({r.record["temperature"] for r in runs}, reverse=True)
     for temperature in temperatures:
@@ -188,9 +259,9 @@ def html_page(title: str, runs: list[Run], folder: Path, stored: list[Run] | Non
             body += [f"<h3>{name}, seed {run.record['seed']}</h3>"]
             for e in run.outcomes.examples[:5]:
                 body.append("<dl>" + "".join(f"<dt>{k}</dt><dd>{html.escape(v)}</dd>" for k, v in e.items()) + "</dl>")
-    style = ("body{font:16px/1.5 system-ui;max-width:52rem;margin:2rem auto;padding:0 1rem}td{padding:.15rem .7rem;border-bottom:1px "
-             "solid #ccc}img{max-width:100%}dl{border-left:3px solid #999;padding-left:1rem}dt{font-weight:600}dd{margin:0 0 .3rem}")
-    return f"<!doctype html><meta charset=utf-8><title>{html.escape(title)}</title><style>{style}</style>{''.join(body)}\n"
+    return (
+        f"<!doctype html><meta charset=utf-8><title>{html.escape(title)}</title><style>{STYLE}</style>{''.join(body)}\n"
+    )
 
 
 def arm_intervals(runs: list[Run], temperature: float) -> dict[str, dict[str, tuple[float, float, float]]]:
@@ -200,6 +271,8 @@ def arm_intervals(runs: list[Run], temperature: float) -> dict[str, dict[str, tu
         for label, arm in ROWS:
             values = matrix(runs, trained, temperature, arm)
             if values.size:
-                interval = (values.mean(), *wilson(int(values.sum()), values.size)) if len(values) == 1 else bootstrap(values)
+                interval = (
+                    (values.mean(), *wilson(int(values.sum()), values.size)) if len(values) == 1 else bootstrap(values)
+                )
                 out.setdefault(name, {})[label] = tuple(100 * x for x in interval)
     return out

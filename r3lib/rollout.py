@@ -30,6 +30,7 @@ class Transcript:
     A written span (attempt, reflection, retry) ends with the end-of-turn token if the model wrote one; what the
     template puts between two messages belongs to the following prompt span.
     """
+
     ids: list[int] = field(default_factory=list)
     spans: dict[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -52,7 +53,9 @@ class Transcript:
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: list[dict], tools: list[dict] | None = None) -> list[int]:
     """Tokens of a conversation that waits for the assistant, as the model's own chat template renders it."""
     if tokenizer.chat_template is None:
-        raise ValueError("This tokenizer has no chat template; use an instruction-tuned model, or set tokenizer.chat_template.")
+        raise ValueError(
+            "This tokenizer has no chat template; use an instruction-tuned model, or set tokenizer.chat_template."
+        )
     text = tokenizer.apply_chat_template(messages, tools=tools, add_generation_prompt=True, tokenize=False)
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
@@ -63,7 +66,11 @@ def _user_turn(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]
 
     The template renders a three-message conversation whose assistant says a marker; what follows the marker is it.
     """
-    messages = [{"role": "user", "content": "."}, {"role": "assistant", "content": _MARK}, {"role": "user", "content": text}]
+    messages = [
+        {"role": "user", "content": "."},
+        {"role": "assistant", "content": _MARK},
+        {"role": "user", "content": text},
+    ]
     rendered = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     return tuple(tokenizer(rendered.rsplit(_MARK, 1)[1], add_special_tokens=False)["input_ids"])
 
@@ -164,8 +171,14 @@ class Conversation:
         before = self._mask.sum(1, keepdim=True)
         self._mask = torch.cat([self._mask, mask], 1)
         positions = (before + mask.cumsum(1) - 1).clamp(min=0)  # (rows, new columns)
-        self._logits = self.model(input_ids=ids, attention_mask=self._mask, position_ids=positions, logits_to_keep=1,
-                                  past_key_values=self._cache, use_cache=True).logits[:, -1]
+        self._logits = self.model(
+            input_ids=ids,
+            attention_mask=self._mask,
+            position_ids=positions,
+            logits_to_keep=1,
+            past_key_values=self._cache,
+            use_cache=True,
+        ).logits[:, -1]
 
     def _append(self, row: int, span: str, ids: list[int]) -> None:
         self.transcripts[row].add(span, ids)

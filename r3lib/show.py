@@ -20,8 +20,14 @@ from transformers import PreTrainedTokenizerBase
 from r3lib.rollout import Transcript
 from r3lib.tasks import Verdict
 
-COLORS = {"prompt": "#888888", "attempt": "#e69f00", "reflection_prompt": "#888888", "reflection": "#0072b2",
-          "retry_prompt": "#888888", "retry": "#009e73"}
+COLORS = {
+    "prompt": "#888888",
+    "attempt": "#e69f00",
+    "reflection_prompt": "#888888",
+    "reflection": "#0072b2",
+    "retry_prompt": "#888888",
+    "retry": "#009e73",
+}
 PLUS, MINUS = "#0072b2", "#d55e00"
 WIDTH = 88  # characters of a plain-text line beside the margin; a table's text column takes what is left of 120
 LIMIT = 400  # characters of a cell in a table; a transcript is never shortened
@@ -34,6 +40,7 @@ HEAD = "text-align:right;vertical-align:top;white-space:nowrap;font-weight:norma
 @dataclass(frozen=True)
 class View:
     """Something to look at: a notebook shows `html`, everything else prints `text`."""
+
     text: str
     html: str
 
@@ -49,8 +56,12 @@ def clean(text: str) -> str:
     return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def transcript(transcript: Transcript, tokenizer: PreTrainedTokenizerBase, trained: str | None = "reflection",
-               verdicts: dict[str, Verdict] | None = None) -> View:
+def transcript(
+    transcript: Transcript,
+    tokenizer: PreTrainedTokenizerBase,
+    trained: str | None = "reflection",
+    verdicts: dict[str, Verdict] | None = None,
+) -> View:
     """A conversation, span by span, special tokens included.
 
     trained: the span that carries gradient, None if there is none. verdicts: span -> the verdict on it.
@@ -68,18 +79,26 @@ def transcript(transcript: Transcript, tokenizer: PreTrainedTokenizerBase, train
     for span, marked, label, length, text, verdict in rows:
         bar = "┃" if marked else "│"
         body = _wrap(text, WIDTH) + _wrap(verdict, WIDTH)
-        lines += [f"{left:>{margin}} {bar} {line}".rstrip() for left, line in zip_longest((label, length), body, fillvalue="")]
+        lines += [
+            f"{left:>{margin}} {bar} {line}".rstrip() for left, line in zip_longest((label, length), body, fillvalue="")
+        ]
         color = COLORS.get(span, "#cc79a7")
         tint = f";background:{color}33;text-decoration:underline;text-underline-offset:3px" if marked else ""
         note = f'<br><span style="text-decoration:none;font-style:italic">{escape(verdict)}</span>' if verdict else ""
-        html.append(f'<tr><th scope="row" style="{HEAD};border-right:4px {"double" if marked else "solid"} {color}">'
-                    f'{"<b>" + escape(label) + "</b>" if marked else escape(label)}<br><small>{length}</small></th>'
-                    f'<td style="{CELL}"><span style="font-family:monospace{tint}">{escape(text)}</span>{note}</td></tr>')
+        html.append(
+            f'<tr><th scope="row" style="{HEAD};border-right:4px {"double" if marked else "solid"} {color}">'
+            f"{'<b>' + escape(label) + '</b>' if marked else escape(label)}<br><small>{length}</small></th>"
+            f'<td style="{CELL}"><span style="font-family:monospace{tint}">{escape(text)}</span>{note}</td></tr>'
+        )
     return View("\n".join(lines), _table(html))
 
 
-def group(reflections: Sequence[str], verdicts: Sequence[Verdict], advantages: Sequence[float],
-          retries: Sequence[str] | None = None) -> View:
+def group(
+    reflections: Sequence[str],
+    verdicts: Sequence[Verdict],
+    advantages: Sequence[float],
+    retries: Sequence[str] | None = None,
+) -> View:
     """One GRPO group: each reflection with the verdict on the retry that followed it and the advantage that it earns.
 
     Raises ValueError if the lists differ in length.
@@ -87,7 +106,10 @@ def group(reflections: Sequence[str], verdicts: Sequence[Verdict], advantages: S
     values = [float(a) for a in advantages]
     _same_length(reflections, verdicts, values, *([] if retries is None else [retries]))
     largest = max(map(abs, values), default=0.0) or 1.0
-    lines, html = [], [_header(["", "advantage", "", "retry's verdict", "reflection", *(["retry"] if retries is not None else [])])]
+    lines, html = (
+        [],
+        [_header(["", "advantage", "", "retry's verdict", "reflection", *(["retry"] if retries is not None else [])])],
+    )
     for i, (said, verdict, value) in enumerate(zip(reflections, verdicts, values)):
         size = abs(value) / largest
         bar = "█" * round(6 * size)
@@ -97,13 +119,19 @@ def group(reflections: Sequence[str], verdicts: Sequence[Verdict], advantages: S
         width = max(WIDTH // 2, 120 - len(lead))
         body = _wrap(_short(said), width) + _wrap(f"→ {answer}" if answer else "", width)
         lines += [f"{head}{line}".rstrip() for head, line in zip_longest([lead], body, fillvalue=" " * len(lead))]
-        html.append(f'<tr><th scope="row" style="{HEAD}">{i}</th><td style="{MONO};text-align:right">{value:+.2f}</td>'
-                    f'<td aria-hidden="true">{_bar(value, size)}</td><td style="{CELL}">{escape(_mark(verdict))}</td>'
-                    f'<td style="{CELL}">{escape(_short(said))}</td>'
-                    + (f'<td style="{MONO}">{escape(answer)}</td></tr>' if retries is not None else "</tr>"))
-    note = "" if any(values) or not values else "All verdicts are the same, so every advantage is 0: this group gives no gradient."
+        html.append(
+            f'<tr><th scope="row" style="{HEAD}">{i}</th><td style="{MONO};text-align:right">{value:+.2f}</td>'
+            f'<td aria-hidden="true">{_bar(value, size)}</td><td style="{CELL}">{escape(_mark(verdict))}</td>'
+            f'<td style="{CELL}">{escape(_short(said))}</td>'
+            + (f'<td style="{MONO}">{escape(answer)}</td></tr>' if retries is not None else "</tr>")
+        )
+    note = (
+        ""
+        if any(values) or not values
+        else "All verdicts are the same, so every advantage is 0: this group gives no gradient."
+    )
     names = "retry's verdict", "reflection" if retries is None else "reflection → retry"
-    head = f'{"#":>3}  {"advantage":<20}  {names[0]:<18}  {names[1]}'
+    head = f"{'#':>3}  {'advantage':<20}  {names[0]:<18}  {names[1]}"
     return View("\n".join([head, *lines, *([note] if note else [])]), _table(html) + (f"<p>{note}</p>" if note else ""))
 
 
@@ -113,10 +141,17 @@ def verdicts(responses: Sequence[str], verdicts: Sequence[Verdict], **others: Se
     Raises ValueError if the lists differ in length.
     """
     _same_length(responses, verdicts, *others.values())
-    columns = {name: [("✔ yes" if v else "✘ no") if isinstance(v, bool) else clean(v) for v in said] for name, said in others.items()}
+    columns = {
+        name: [("✔ yes" if v else "✘ no") if isinstance(v, bool) else clean(v) for v in said]
+        for name, said in others.items()
+    }
     names = [name.replace("_", " ") for name in columns]
     widths = [max([len(name), *map(len, column)]) for name, column in zip(names, columns.values())]
-    lines = ["  ".join([f'{"#":>3}', *(f"{n:<{w}}" for n, w in zip(names, widths)), f'{"verdict":<18}', "response and reason"])]
+    lines = [
+        "  ".join(
+            [f"{'#':>3}", *(f"{n:<{w}}" for n, w in zip(names, widths)), f"{'verdict':<18}", "response and reason"]
+        )
+    ]
     html = [_header(["", "response", *names, "verdict", "reason"])]
     for i, (response, verdict) in enumerate(zip(responses, verdicts)):
         said = [column[i] for column in columns.values()]
@@ -124,9 +159,11 @@ def verdicts(responses: Sequence[str], verdicts: Sequence[Verdict], **others: Se
         width = max(WIDTH // 2, 120 - len(lead))
         body = _wrap(_short(response), width) + _wrap(f"({clean(verdict.reason)})", width)
         lines += [f"{head}{line}".rstrip() for head, line in zip_longest([lead], body, fillvalue=" " * len(lead))]
-        html.append(f'<tr><th scope="row" style="{HEAD}">{i}</th><td style="{MONO}">{escape(_short(response))}</td>'
-                    + "".join(f'<td style="{CELL}">{escape(s)}</td>' for s in said)
-                    + f'<td style="{CELL}">{escape(_mark(verdict))}</td><td style="{CELL}">{escape(clean(verdict.reason))}</td></tr>')
+        html.append(
+            f'<tr><th scope="row" style="{HEAD}">{i}</th><td style="{MONO}">{escape(_short(response))}</td>'
+            + "".join(f'<td style="{CELL}">{escape(s)}</td>' for s in said)
+            + f'<td style="{CELL}">{escape(_mark(verdict))}</td><td style="{CELL}">{escape(clean(verdict.reason))}</td></tr>'
+        )
     return View("\n".join(lines), _table(html))
 
 
@@ -145,16 +182,22 @@ def _short(text: str) -> str:
 
 def _wrap(text: str, width: int) -> list[str]:
     """Lines of at most `width` characters; no text gives no line."""
-    return [piece for line in text.split("\n") for piece in wrap(line, width, break_on_hyphens=False) or [""]] if text else []
+    return (
+        [piece for line in text.split("\n") for piece in wrap(line, width, break_on_hyphens=False) or [""]]
+        if text
+        else []
+    )
 
 
 def _bar(value: float, size: float) -> str:
     """A bar of up to 40 pixels to the right of the middle (plus) or to the left of it (minus)."""
     width = round(40 * size)
     start, color = (40 - width, MINUS) if value < 0 else (40, PLUS)
-    return ('<div style="position:relative;width:80px;height:12px"><div style="position:absolute;left:40px;height:12px;'
-            f'border-left:1px solid"></div><div style="position:absolute;left:{start}px;width:{width}px;height:12px;'
-            f'background:{color}"></div></div>')
+    return (
+        '<div style="position:relative;width:80px;height:12px"><div style="position:absolute;left:40px;height:12px;'
+        f'border-left:1px solid"></div><div style="position:absolute;left:{start}px;width:{width}px;height:12px;'
+        f'background:{color}"></div></div>'
+    )
 
 
 def _header(names: Sequence[str]) -> str:
@@ -168,4 +211,6 @@ def _table(rows: Sequence[str]) -> str:
 
 def _same_length(*lists: Sequence) -> None:
     if len({len(each) for each in lists}) > 1:
-        raise ValueError(f"One entry for each row is needed, got lists of {', '.join(str(len(each)) for each in lists)}.")
+        raise ValueError(
+            f"One entry for each row is needed, got lists of {', '.join(str(len(each)) for each in lists)}."
+        )

@@ -14,8 +14,9 @@ def wilson(right: int, n: int, level: float = 0.95) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def paired_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95, resamples: int = 10_000,
-                      seed: int = 0) -> tuple[float, float, float]:
+def paired_difference(
+    a: np.ndarray, b: np.ndarray, level: float = 0.95, resamples: int = 10_000, seed: int = 0
+) -> tuple[float, float, float]:
     """Mean of a - b with its percentile bootstrap interval.
 
     a, b: (seeds, problems) of 0 and 1, same problems in the same order. Problems are resampled, and with several seeds
@@ -27,7 +28,9 @@ def paired_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95, resampl
     return bootstrap(a - b, level, resamples, seed)
 
 
-def bootstrap(values: np.ndarray, level: float = 0.95, resamples: int = 10_000, seed: int = 0) -> tuple[float, float, float]:
+def bootstrap(
+    values: np.ndarray, level: float = 0.95, resamples: int = 10_000, seed: int = 0
+) -> tuple[float, float, float]:
     """Mean and percentile interval of `values` (seeds, problems), resampling problems and (if several) seeds."""
     values = np.atleast_2d(np.asarray(values, float))
     seeds, n = values.shape

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 class Verdict(NamedTuple):
     """A verifier's judgement. `kind` is the class for the error analysis, `reason` one sentence for a reader."""
+
     ok: bool
     kind: str
     reason: str
@@ -24,6 +25,7 @@ class Task(NamedTuple):
     contains_answer(problem, text): whether a text gives a right answer away (the leak check on reflections).
     tools(problem): tool descriptions for the chat template, or None.
     """
+
     name: str
     ask: Callable[[dict], str]
     verify: Callable[[dict, str], Verdict]

@@ -36,10 +36,18 @@ from r3lib.tasks import Task
 
 def training_rows(task: Task, failures: Dataset) -> Dataset:
     """What TRL trains on: `prompt`, the conversation up to the reflection prompt, and `problem` for the verifier."""
+
     def row(failure: dict) -> dict:
         messages = task.messages(json.loads(failure["problem"]))
-        return {"prompt": [*messages, {"role": "assistant", "content": failure["answer"]},
-                           {"role": "user", "content": task.reflect_prompt}], "problem": failure["problem"]}
+        return {
+            "prompt": [
+                *messages,
+                {"role": "assistant", "content": failure["answer"]},
+                {"role": "user", "content": task.reflect_prompt},
+            ],
+            "problem": failure["problem"],
+        }
+
     return Dataset.from_list([row(f) for f in failures])
 
 
@@ -67,7 +75,11 @@ class ReflectRetry:
         talk.say([self.task.ask(p) for p, (_, copies) in zip(problems, groups) for _ in range(copies)], "retry_prompt")
         retries = talk.reply("retry", self.profile.retry_tokens, self.profile.temperature)
         model.train(was_training)
-        out: dict[str, Any] = {"prompt_ids": [t.tokens("prompt") for t in talk.transcripts], "logprobs": None, "retry": retries}
+        out: dict[str, Any] = {
+            "prompt_ids": [t.tokens("prompt") for t in talk.transcripts],
+            "logprobs": None,
+            "retry": retries,
+        }
         if self.whole_transcript:
             starts = [t.spans["reflection"][0] for t in talk.transcripts]
             out["completion_ids"] = [t.ids[s:] for t, s in zip(talk.transcripts, starts)]
@@ -80,8 +92,10 @@ class ReflectRetry:
 
 def retry_reward(task: Task):
     """The only reward: 1 if the retry verifies, else 0. It sees the verdict, never the reflection."""
+
     def retry_verified(completions: list, problem: list[str], retry: list[str], **_: Any) -> list[float]:
         return [float(task.verify(json.loads(p), text).ok) for p, text in zip(problem, retry)]
+
     return retry_verified
 
 
@@ -103,11 +117,20 @@ class Progress(TrainerCallback):
         if "reward" not in (logs or {}):
             return
         now, tokens = time.monotonic(), logs.get("num_tokens", 0.0)
-        entry = {"step": state.global_step, "reward": logs["reward"], "retry_pass_rate": logs["reward"],
-                 "zero_advantage_fraction": logs.get("frac_reward_zero_std"), "kl": logs.get("kl", 0.0),
-                 "reflection_tokens": logs["completions/mean_length"], "clipped_ratio": logs["completions/clipped_ratio"],
-                 "loss": logs.get("loss"), "grad_norm": logs.get("grad_norm"), "learning_rate": logs.get("learning_rate"),
-                 "seconds": now - self.before, "tokens_per_second": (tokens - self.tokens) / max(now - self.before, 1e-9)}
+        entry = {
+            "step": state.global_step,
+            "reward": logs["reward"],
+            "retry_pass_rate": logs["reward"],
+            "zero_advantage_fraction": logs.get("frac_reward_zero_std"),
+            "kl": logs.get("kl", 0.0),
+            "reflection_tokens": logs["completions/mean_length"],
+            "clipped_ratio": logs["completions/clipped_ratio"],
+            "loss": logs.get("loss"),
+            "grad_norm": logs.get("grad_norm"),
+            "learning_rate": logs.get("learning_rate"),
+            "seconds": now - self.before,
+            "tokens_per_second": (tokens - self.tokens) / max(now - self.before, 1e-9),
+        }
         self.before, self.tokens = now, tokens
         with self.path.open("a") as file:
             file.write(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in entry.items()}) + "\n")
@@ -121,14 +144,27 @@ class Progress(TrainerCallback):
 def nothing_to_learn(reward: float, steps: int) -> str:
     """The sentence for a run whose groups have all been without signal for `steps` steps."""
     if reward < 0.5:
-        return (f"For {steps} steps every retry of every group has failed, so there is no gradient. Try easier problems, "
-                "a higher temperature, larger groups, or a stronger model: it must sometimes succeed on its own.")
-    return (f"For {steps} steps every retry of every group has succeeded, so there is nothing left to learn. "
-            "Stop here, or take harder failures.")
+        return (
+            f"For {steps} steps every retry of every group has failed, so there is no gradient. Try easier problems, "
+            "a higher temperature, larger groups, or a stronger model: it must sometimes succeed on its own."
+        )
+    return (
+        f"For {steps} steps every retry of every group has succeeded, so there is nothing left to learn. "
+        "Stop here, or take harder failures."
+    )
 
 
-def train(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task, failures: Dataset, profile: Profile,
-          out: Path, seed: int = 0, whole_transcript: bool = False, save_steps: int = 10) -> PeftModel:
+def train(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    failures: Dataset,
+    profile: Profile,
+    out: Path,
+    seed: int = 0,
+    whole_transcript: bool = False,
+    save_steps: int = 10,
+) -> PeftModel:
     """Run `profile.steps` steps of GRPO on the reflections and save the adapter to `out/adapter`.
 
     model: the quantized base from `r3lib.models.load`. A killed run continues from its last checkpoint in `out`, with
@@ -141,22 +177,47 @@ def train(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task
     rollout = ReflectRetry(task, profile, rows, seed, whole_transcript)
     accumulate = max(1, profile.failures * profile.group // profile.micro_batch)
     config = GRPOConfig(
-        output_dir=str(out), seed=seed, max_steps=profile.steps, learning_rate=profile.learning_rate,
-        lr_scheduler_type="cosine", warmup_steps=max(1, round(0.03 * profile.steps)), beta=profile.beta,
-        temperature=profile.temperature, num_generations=profile.group, max_completion_length=profile.reflection_tokens,
+        output_dir=str(out),
+        seed=seed,
+        max_steps=profile.steps,
+        learning_rate=profile.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=max(1, round(0.03 * profile.steps)),
+        beta=profile.beta,
+        temperature=profile.temperature,
+        num_generations=profile.group,
+        max_completion_length=profile.reflection_tokens,
         per_device_train_batch_size=min(profile.micro_batch, profile.failures * profile.group),
-        gradient_accumulation_steps=accumulate, loss_type="grpo", scale_rewards="group", max_grad_norm=1.0,
-        bf16=profile.dtype == "bfloat16", fp16=profile.dtype == "float16",
-        gradient_checkpointing=model.device.type == "cuda", logging_steps=1, save_steps=save_steps, save_total_limit=1,
-        report_to="none", dataloader_pin_memory=False, log_level="error", disable_tqdm=True)
+        gradient_accumulation_steps=accumulate,
+        loss_type="grpo",
+        scale_rewards="group",
+        max_grad_norm=1.0,
+        bf16=profile.dtype == "bfloat16",
+        fp16=profile.dtype == "float16",
+        gradient_checkpointing=model.device.type == "cuda",
+        logging_steps=1,
+        save_steps=save_steps,
+        save_total_limit=1,
+        report_to="none",
+        dataloader_pin_memory=False,
+        log_level="error",
+        disable_tqdm=True,
+    )
     resume = get_last_checkpoint(str(out)) if out.exists() else None
     log = out / "log.jsonl"
     done = json.loads((Path(resume) / "trainer_state.json").read_text())["global_step"] if resume else 0
     kept = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= done] if log.exists() else []
     write_text(log, "".join(line + "\n" for line in kept))
-    trainer = GRPOTrainer(model=model, processing_class=tokenizer, reward_funcs=retry_reward(task), args=config,
-                          train_dataset=rows, peft_config=models.lora(profile), rollout_func=rollout,
-                          callbacks=[Progress(log)])
+    trainer = GRPOTrainer(
+        model=model,
+        processing_class=tokenizer,
+        reward_funcs=retry_reward(task),
+        args=config,
+        train_dataset=rows,
+        peft_config=models.lora(profile),
+        rollout_func=rollout,
+        callbacks=[Progress(log)],
+    )
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=resume)
     partial = out / "adapter.partial"

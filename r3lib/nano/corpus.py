@@ -18,7 +18,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from r3lib import countdown_data as problems, prompts
+from r3lib import countdown_data as problems
+from r3lib import prompts
 
 WORKED_SHARE = 0.15  # of reflections whose kind carries loss
 OPENING = "Let me try."
@@ -47,11 +48,12 @@ GENERIC = (
 @dataclass
 class Message:
     """One message: role, text, and the character ranges of the text that carry loss."""
+
     role: str
     text: str = ""
     loss: list[tuple[int, int]] = field(default_factory=list)
 
-    def add(self, text: str, loss: bool) -> "Message":
+    def add(self, text: str, loss: bool) -> Message:
         if loss:
             self.loss.append((len(self.text), len(self.text) + len(text)))
         self.text += text
@@ -105,15 +107,23 @@ def wrong_answer(rng: random.Random, numbers: list[int], target: int) -> tuple[s
     if kind < 0.93:
         left_out = list(numbers)
         left_out.remove(rng.choice(left_out))
-        return problems.spell(wrong_tree(rng, left_out, target) if len(left_out) > 1 else left_out[0]), "I did not use all the numbers."
+        return problems.spell(
+            wrong_tree(rng, left_out, target) if len(left_out) > 1 else left_out[0]
+        ), "I did not use all the numbers."
     other = list(numbers)
     spot, number = rng.randrange(len(other)), rng.randint(1, 99)
     other[spot] = number if number != other[spot] else number % 99 + 1
     return problems.spell(wrong_tree(rng, other, target)), "I used the wrong numbers."
 
 
-def worked(rng: random.Random, message: Message, numbers: list[int], target: int, trees: list[problems.Node],
-           opening_loss: bool) -> Message:
+def worked(
+    rng: random.Random,
+    message: Message,
+    numbers: list[int],
+    target: int,
+    trees: list[problems.Node],
+    opening_loss: bool,
+) -> Message:
     """Candidates worked out step by step until one fits, and the equation to use."""
     message.add(OPENING, opening_loss)
     tried = {problems.spell(t) for t in trees}
@@ -138,12 +148,18 @@ def useless(rng: random.Random, numbers: list[int], diagnosis: str) -> str:
     if kind < 0.85:
         return f"{diagnosis} {rng.choice(GENERIC)}" if rng.random() < 0.5 else diagnosis
     a, b = rng.sample(numbers, 2)
-    return rng.choice((f"Maybe I should start with {a} {rng.choice('+-*')} {b}.", f"I should keep {a} for the end.",
-                       f"Next time I will begin with {max(numbers)}, the largest number."))
+    return rng.choice(
+        (
+            f"Maybe I should start with {a} {rng.choice('+-*')} {b}.",
+            f"I should keep {a} for the end.",
+            f"Next time I will begin with {max(numbers)}, the largest number.",
+        )
+    )
 
 
-def conversation(rng: random.Random, numbers: list[int], target: int, trees: list[problems.Node],
-                 other: str) -> list[Message]:
+def conversation(
+    rng: random.Random, numbers: list[int], target: int, trees: list[problems.Node], other: str
+) -> list[Message]:
     """One training text. `other`: a reflection on another problem, for the retries that must not follow it blindly."""
     ask = Message("user", task(numbers, target))
     right = Message("assistant").add(answer(rng, trees), True)
@@ -168,7 +184,9 @@ def conversation(rng: random.Random, numbers: list[int], target: int, trees: lis
         reflection.add(other, False)
     else:
         worked(rng, reflection, numbers, target, trees, False)
-        reflection.text = reflection.text[: rng.randint(len(OPENING), max(len(OPENING), reflection.text.index("yes") - 2))]
+        reflection.text = reflection.text[
+            : rng.randint(len(OPENING), max(len(OPENING), reflection.text.index("yes") - 2))
+        ]
         reflection.loss = []
     return [ask, failed, reflect, reflection, ask, right]
 

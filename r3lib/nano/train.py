@@ -26,6 +26,7 @@ from r3lib.nano.tokenizer import train_tokenizer
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides r3-nano; `seed` with one thread count repeats a run on one machine."""
+
     hidden_size: int = 256
     intermediate_size: int = 768
     layers: int = 5
@@ -71,9 +72,10 @@ def encode(tokenizer: PreTrainedTokenizerFast, texts: list[list[Message]]) -> li
     return out
 
 
-def batches(tokenizer: PreTrainedTokenizerFast, texts: Iterator[list[Message]], batch_tokens: int,
-            rng: random.Random) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Endless batches `(ids, labels)`, both (rows, length), of texts of similar length; labels are -100 without loss."""
+def batches(
+    tokenizer: PreTrainedTokenizerFast, texts: Iterator[list[Message]], batch_tokens: int, rng: random.Random
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Endless batches `(ids, labels)`, both (rows, length), of texts of like length; labels are -100 without loss."""
     pad = tokenizer.pad_token_id
     while True:
         pool = sorted(encode(tokenizer, [next(texts) for _ in range(8192)]), key=lambda item: len(item[0]))
@@ -131,11 +133,22 @@ class Muon(torch.optim.Optimizer):
 
 def make_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
     torch.manual_seed(recipe.seed)
-    return Qwen2ForCausalLM(Qwen2Config(
-        vocab_size=len(tokenizer), hidden_size=recipe.hidden_size, intermediate_size=recipe.intermediate_size,
-        num_hidden_layers=recipe.layers, num_attention_heads=recipe.heads, num_key_value_heads=recipe.kv_heads,
-        max_position_embeddings=1024, tie_word_embeddings=True, pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id, bos_token_id=None, rope_parameters={"rope_type": "default", "rope_theta": 10_000.0}))
+    return Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=len(tokenizer),
+            hidden_size=recipe.hidden_size,
+            intermediate_size=recipe.intermediate_size,
+            num_hidden_layers=recipe.layers,
+            num_attention_heads=recipe.heads,
+            num_key_value_heads=recipe.kv_heads,
+            max_position_embeddings=1024,
+            tie_word_embeddings=True,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            bos_token_id=None,
+            rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
+        )
+    )
 
 
 def rate(progress: float, recipe: Recipe) -> float:
@@ -144,7 +157,7 @@ def rate(progress: float, recipe: Recipe) -> float:
 
 
 def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 300.0) -> None:
-    """Train and save to `out` (config, safetensors, tokenizer, recipe.json, log.jsonl); continue from out/checkpoint.pt.
+    """Train and save to `out` (weights, tokenizer, recipe.json, log.jsonl); continue from out/checkpoint.pt.
 
     held_out: keys of problems (`r3lib.countdown_data.key`) that no text may be about.
     """
@@ -155,7 +168,9 @@ def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 30
     if checkpoint.exists():
         tokenizer = PreTrainedTokenizerFast.from_pretrained(out)
     else:
-        words = [m.text for text in sample for m in text] + [f"{role}\n" for role in ("user", "assistant", "system")] * 4000
+        words = [m.text for text in sample for m in text] + [
+            f"{role}\n" for role in ("user", "assistant", "system")
+        ] * 4000
         words += [str(number) for number in range(1000)] * 50  # every number to 999 is one token
         tokenizer = train_tokenizer(words, recipe.vocab_size)
         tokenizer.save_pretrained(out)
@@ -163,8 +178,10 @@ def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 30
     model = make_model(recipe, tokenizer).to(device).train()
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     rest = [p for n, p in model.named_parameters() if p.ndim < 2 or "embed" in n]
-    optimizers = [Muon(matrices, recipe.muon_lr, weight_decay=recipe.weight_decay),
-                  torch.optim.AdamW(rest, recipe.adam_lr, betas=(0.9, 0.95), weight_decay=0.0)]
+    optimizers = [
+        Muon(matrices, recipe.muon_lr, weight_decay=recipe.weight_decay),
+        torch.optim.AdamW(rest, recipe.adam_lr, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
     full = [group["lr"] for o in optimizers for group in o.param_groups]
     stream = batches(tokenizer, texts, recipe.batch_tokens, random.Random(recipe.seed))
     seen = step = 0
@@ -185,7 +202,9 @@ def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 30
         for group, lr in zip((g for o in optimizers for g in o.param_groups), full):
             group["lr"] = lr * share
         carries = labels[:, 1:] != -100  # (rows, length - 1)
-        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1][carries]  # (tokens with loss, hidden)
+        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1][
+            carries
+        ]  # (tokens with loss, hidden)
         loss = torch.nn.functional.cross_entropy(model.lm_head(hidden), labels[:, 1:][carries])
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -196,15 +215,36 @@ def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 30
         bar.update(ids.numel())
         if step % 20 == 0:
             bar.set_postfix(loss=f"{loss.item():.3f}")
-            log.write(json.dumps({"step": step, "tokens": seen, "loss": round(loss.item(), 4), "norm": round(norm.item(), 3),
-                                  "rate": round(share, 4), "seconds": round(time.monotonic() - started, 1)}) + "\n")
+            log.write(
+                json.dumps(
+                    {
+                        "step": step,
+                        "tokens": seen,
+                        "loss": round(loss.item(), 4),
+                        "norm": round(norm.item(), 3),
+                        "rate": round(share, 4),
+                        "seconds": round(time.monotonic() - started, 1),
+                    }
+                )
+                + "\n"
+            )
             log.flush()
         if math.isnan(loss.item()):
-            raise FloatingPointError(f"The loss is not a number at step {step}: lower muon_lr or adam_lr in the recipe.")
+            raise FloatingPointError(
+                f"The loss is not a number at step {step}: lower muon_lr or adam_lr in the recipe."
+            )
         if time.monotonic() - saved_at > checkpoint_every:
             saved_at = time.monotonic()
             partial = checkpoint.with_suffix(".tmp")
-            torch.save({"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers], "seen": seen, "step": step}, partial)
+            torch.save(
+                {
+                    "model": model.state_dict(),
+                    "optimizers": [o.state_dict() for o in optimizers],
+                    "seen": seen,
+                    "step": step,
+                },
+                partial,
+            )
             partial.replace(checkpoint)
     model.to(torch.bfloat16).save_pretrained(out)
     (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n")
