@@ -70,7 +70,7 @@ def load_outcomes(path: Path) -> tuple[dict, evaluate.Outcomes]:
     record = read_json(path)
     try:
         return record, evaluate.Outcomes.from_json(record["outcomes"])
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise R3Error(
             f"{path} is not a results file of this kit ({error!r}); delete it and run the experiment again."
         ) from error

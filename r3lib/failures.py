@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zlib
 from pathlib import Path
 
 from datasets import Dataset, load_from_disk
@@ -41,8 +42,11 @@ def build(
     plan = {
         "task": task.name,
         "model": profile.model,
-        "problems": len(problems),
+        "problems": zlib.crc32(json.dumps(problems).encode()),
         "samples": profile.failure_samples,
+        "temperature": profile.temperature,
+        "tokens": profile.attempt_tokens,
+        "rows": profile.rows,
         "seed": seed,
     }
     if (parts / "plan.json").exists() and read_json(parts / "plan.json") != plan:

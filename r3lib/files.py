@@ -69,7 +69,7 @@ def read_json(path: Path) -> Any:
 def read_jsonl(path: Path) -> list[dict]:
     """Read one JSON object a line; raises R3Error if the file is missing or a line is damaged."""
     try:
-        return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line]
+        return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").split("\n") if line]
     except FileNotFoundError:
         raise R3Error(f"{path} is missing; restore it with `git checkout -- {path}`.") from None
     except (ValueError, OSError) as error:

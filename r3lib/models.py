@@ -44,7 +44,7 @@ def load(profile: Profile, adapter: Path | None = None) -> tuple[PreTrainedModel
         )
     except Exception as error:  # the hub, safetensors and json each raise their own kinds
         raise R3Error(
-            f"Cannot load {profile.model} ({type(error).__name__}: {str(error).splitlines()[0][:200]}). "
+            f"Cannot load {profile.model} ({type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}). "
             + (
                 "Restore it with `git checkout -- data`."
                 if folder.is_absolute()

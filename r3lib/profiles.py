@@ -65,7 +65,7 @@ PROFILES = {
             train_problems=1000,
             test_problems=1000,
             rows=250,
-        hub_data=False,
+            hub_data=False,
         ),
         Profile("t4", "Qwen/Qwen2.5-1.5B-Instruct", dtype="float16", failures=8, micro_batch=4, rows=16),
         Profile("rtx12", "Qwen/Qwen2.5-1.5B-Instruct", failures=16, micro_batch=4, rows=32),

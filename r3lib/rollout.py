@@ -60,8 +60,12 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: list[dict], tools: 
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-@lru_cache(maxsize=4096)
 def _user_turn(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
+    return _rendered_turn(tokenizer, tokenizer.chat_template, text)
+
+
+@lru_cache(maxsize=4096)
+def _rendered_turn(tokenizer: PreTrainedTokenizerBase, template: str, text: str) -> tuple[int, ...]:
     """Tokens between the last token of an assistant's text and the first of its next: end of turn, user, assistant.
 
     The template renders a three-message conversation whose assistant says a marker; what follows the marker is it.
@@ -156,7 +160,7 @@ class Conversation:
     def read(self) -> None:
         """Bring every queued token into the cache (prefill)."""
         longest = max(map(len, self._queue))
-        if not longest:
+        if not longest and self._logits is not None:
             return
         if not all(self._queue):
             raise ValueError("Some conversations have nothing to answer: say something in every one before reply().")
@@ -203,13 +207,12 @@ class Conversation:
 
     def mark(self) -> tuple:
         """A point to come back to with `rewind`; nothing is copied but the bookkeeping."""
-        return self._mask.shape[1], copy.deepcopy(self.transcripts), copy.deepcopy(self._queue)
+        return self._mask.shape[1], copy.deepcopy(self.transcripts), copy.deepcopy(self._queue), self._logits
 
     def rewind(self, mark: tuple) -> None:
         """Forget all that came after `mark` was taken (the batch must have the same rows)."""
-        columns, transcripts, queue = mark
+        columns, transcripts, queue, self._logits = mark
         if columns < self._mask.shape[1]:
             self._cache.crop(columns - self._mask.shape[1])  # a negative count: how many to remove, from the end
         self._mask = self._mask[:, :columns]
         self.transcripts, self._queue = copy.deepcopy(transcripts), copy.deepcopy(queue)
-        self._logits = None

@@ -28,7 +28,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from trl import GRPOConfig, GRPOTrainer
 
 from r3lib import models
-from r3lib.files import write_text
+from r3lib.files import R3Error, write_text
 from r3lib.profiles import Profile
 from r3lib.rollout import Conversation, prompt_ids
 from r3lib.tasks import Task
@@ -107,7 +107,7 @@ class Progress(TrainerCallback):
         self.bar: tqdm | None = None
 
     def on_train_begin(self, args, state, control, **_):
-        self.before = time.monotonic()
+        self.before, self.tokens = time.monotonic(), state.num_input_tokens_seen
         self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="GRPO on reflections", unit="step")
 
     def on_train_end(self, args, state, control, **_):
@@ -173,6 +173,11 @@ def train(
     out = Path(out)
     if (out / "adapter" / "adapter_config.json").exists():
         return models.with_adapter(model, out / "adapter")
+    if len(failures) < profile.failures:
+        raise R3Error(
+            f"The failure set has {len(failures)} rows, fewer than the {profile.failures} failures of one step; "
+            "build a larger one, or lower `failures` in the profile."
+        )
     rows = training_rows(task, failures)
     rollout = ReflectRetry(task, profile, rows, seed, whole_transcript)
     accumulate = max(1, profile.failures * profile.group // profile.micro_batch)
@@ -202,7 +207,11 @@ def train(
         dataloader_pin_memory=False,
         log_level="error",
         disable_tqdm=True,
+        use_bias_correction_kl=False,  # the plain k3 estimate, as in r3lib.loss
     )
+    for checkpoint in out.glob("checkpoint-*"):
+        if not (checkpoint / "trainer_state.json").exists():  # written last: the run was killed while saving
+            shutil.rmtree(checkpoint)
     resume = get_last_checkpoint(str(out)) if out.exists() else None
     log = out / "log.jsonl"
     done = json.loads((Path(resume) / "trainer_state.json").read_text())["global_step"] if resume else 0
@@ -219,6 +228,9 @@ def train(
         callbacks=[Progress(log)],
     )
     trainer.remove_callback(PrinterCallback)
+    for parameter in trainer.model.parameters():
+        if parameter.requires_grad:  # TRL casts a new adapter over NF4 to bfloat16, a resumed one stays float32
+            parameter.data = parameter.data.float()
     trainer.train(resume_from_checkpoint=resume)
     partial = out / "adapter.partial"
     trainer.save_model(str(partial))

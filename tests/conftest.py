@@ -20,14 +20,24 @@ torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 2))
 @pytest.fixture(scope="session")
 def small():
     """The nano profile, so small that a training run takes seconds: 2 steps of 2 failures x 4 reflections."""
-    return dataclasses.replace(PROFILES["nano"], rows=8, failures=2, group=4, micro_batch=8, steps=2, attempt_tokens=8,
-                               reflection_tokens=12, retry_tokens=8)
+    return dataclasses.replace(
+        PROFILES["nano"],
+        rows=8,
+        failures=2,
+        group=4,
+        micro_batch=8,
+        steps=2,
+        attempt_tokens=8,
+        reflection_tokens=12,
+        retry_tokens=8,
+    )
 
 
 @pytest.fixture(scope="session")
 def load_nano():
     """A function that loads r3-nano anew: training puts its adapter inside the model it is given."""
     from r3lib import models
+
     return lambda: models.load(PROFILES["nano"])
 
 
@@ -35,6 +45,7 @@ def load_nano():
 def nano():
     """(model, tokenizer) of r3-nano in NF4, shared by the tests that only read it."""
     from r3lib import models
+
     return models.load(PROFILES["nano"])
 
 
@@ -47,12 +58,25 @@ def tiny():
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     from r3lib.models import load_tokenizer
+
     tokenizer = load_tokenizer(PROFILES["nano"].model)
     torch.manual_seed(0)
-    model = Qwen2ForCausalLM(Qwen2Config(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=1024, initializer_range=0.25, tie_word_embeddings=False,
-        pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id, bos_token_id=None))
+    model = Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=1024,
+            initializer_range=0.25,
+            tie_word_embeddings=False,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            bos_token_id=None,
+        )
+    )
     return model.eval(), tokenizer
 
 
@@ -84,4 +108,5 @@ def scripted(monkeypatch):
 
         monkeypatch.setattr(module, "Conversation", Scripted)
         return seen
+
     return install

@@ -12,16 +12,22 @@ from collections import Counter
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from r3lib import countdown_data as data, prompts
+from r3lib import countdown_data as data
+from r3lib import prompts
 from r3lib.countdown import MAX_LENGTH, TASK, contains_answer, verify
 from r3lib.nano import corpus
 from r3lib.tasks import Verdict
 
 KINDS = {"correct", "no_answer", "invalid_equation", "wrong_numbers", "missed_target"}
-PYTHON_OPERATORS = {ast.Add: Fraction.__add__, ast.Sub: Fraction.__sub__, ast.Mult: Fraction.__mul__,
-                    ast.Div: Fraction.__truediv__}
+PYTHON_OPERATORS = {
+    ast.Add: Fraction.__add__,
+    ast.Sub: Fraction.__sub__,
+    ast.Mult: Fraction.__mul__,
+    ast.Div: Fraction.__truediv__,
+}
 quick = settings(deadline=None, max_examples=150, database=None)
 
 
@@ -39,7 +45,7 @@ def fraction_of(equation: str) -> Fraction:
         if isinstance(node, ast.Constant) and type(node.value) is int:
             return Fraction(node.value)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-            if text[:node.col_offset].rstrip()[-1:] in ("", "("):
+            if text[: node.col_offset].rstrip()[-1:] in ("", "("):
                 return -walk(node.operand)
         if isinstance(node, ast.BinOp) and type(node.op) in PYTHON_OPERATORS:
             return PYTHON_OPERATORS[type(node.op)](walk(node.left), walk(node.right))
@@ -89,190 +95,219 @@ def random_equation(rng: random.Random, numbers: list[int]) -> str:
     while len(parts) > 1:
         i = rng.randrange(len(parts) - 1)
         joined = parts[i] + rng.choice(("", " ")) + rng.choice("+-*/") + rng.choice(("", " ")) + parts[i + 1]
-        parts[i:i + 2] = [f"({joined})" if rng.random() < 0.6 else joined]
+        parts[i : i + 2] = [f"({joined})" if rng.random() < 0.6 else joined]
     return rng.choice(("", "", "", "-")) + parts[0]
 
 
 # --- right answers, in many spellings ---------------------------------------------------------------------------
 
-@pytest.mark.parametrize("equation", [
-    "(34 - 2) * 6", "(34-2)*6", "6*(34-2)", "  6 * ( 34 - 2 )  ", "((34 - 2)) * (6)", "((((34-2)*6)))",
-    "\n(34 - 2)\n* 6\n", "\t(34\t-\t2)*6", "\r\n(34-2)*6", "-(2 - 34) * 6", "(-2 + 34) * 6", "6 * (-(2 - 34))",
-    "-(-((34 - 2) * 6))", "(34 - (2)) * 6", "6*((34)-(2))",
-])
+
+@pytest.mark.parametrize(
+    "equation",
+    [
+        "(34 - 2) * 6",
+        "(34-2)*6",
+        "6*(34-2)",
+        "  6 * ( 34 - 2 )  ",
+        "((34 - 2)) * (6)",
+        "((((34-2)*6)))",
+        "\n(34 - 2)\n* 6\n",
+        "\t(34\t-\t2)*6",
+        "\r\n(34-2)*6",
+        "-(2 - 34) * 6",
+        "(-2 + 34) * 6",
+        "6 * (-(2 - 34))",
+        "-(-((34 - 2) * 6))",
+        "(34 - (2)) * 6",
+        "6*((34)-(2))",
+    ],
+)
 def test_right_answers_in_many_spellings(equation):
     assert verify(tagged(equation), [34, 2, 6], 192)[:2] == (True, "correct")
 
 
-@pytest.mark.parametrize("equation, numbers, target", [
-    ("8 / (3 - 8 / 3)", [3, 3, 8, 8], 24),  # a step that is not whole; floating point gives 23.99…
-    ("1 / 3 * 3 * 10", [1, 3, 3, 10], 10),
-    ("100 / 10 / 2", [2, 10, 100], 5),  # equals group from the left
-    ("100 - 50 - 20", [20, 50, 100], 30),
-    ("12 / 4 * 3", [3, 4, 12], 9),
-    ("2 + 3 * 4", [2, 3, 4], 14),
-    ("0 + 7 + 3", [7, 0, 3], 10),
-    ("(-3 + 5) * 7", [5, 3, 7], 14),
-    ("5 + 5 + 5 + 5", [5, 5, 5, 5], 20),
-    ("1 + 10", [10, 1], 11),
-    ("99999999999999999999 - 99999999999999999989", [99999999999999999989, 99999999999999999999], 10),
-])
+@pytest.mark.parametrize(
+    "equation, numbers, target",
+    [
+        ("8 / (3 - 8 / 3)", [3, 3, 8, 8], 24),  # a step that is not whole; floating point gives 23.99…
+        ("1 / 3 * 3 * 10", [1, 3, 3, 10], 10),
+        ("100 / 10 / 2", [2, 10, 100], 5),  # equals group from the left
+        ("100 - 50 - 20", [20, 50, 100], 30),
+        ("12 / 4 * 3", [3, 4, 12], 9),
+        ("2 + 3 * 4", [2, 3, 4], 14),
+        ("0 + 7 + 3", [7, 0, 3], 10),
+        ("(-3 + 5) * 7", [5, 3, 7], 14),
+        ("5 + 5 + 5 + 5", [5, 5, 5, 5], 20),
+        ("1 + 10", [10, 1], 11),
+        ("99999999999999999999 - 99999999999999999989", [99999999999999999989, 99999999999999999999], 10),
+    ],
+)
 def test_exact_arithmetic(equation, numbers, target):
     assert verify(tagged(equation), numbers, target).ok
 
 
 # --- the hacks of shared knowledge (style: verifier hacks seen in the field), and their kin ----------------------
 
-@pytest.mark.parametrize("equation, numbers, target, kind", [
-    # what a character filter and eval let through
-    ("2**3", [2, 3], 8, "invalid_equation"),
-    ("2 * * 3", [2, 3], 6, "invalid_equation"),
-    ("7//2", [7, 2], 3, "invalid_equation"),
-    ("7 / / 2", [7, 2], 3, "invalid_equation"),
-    ("3.5*2", [3, 5, 2], 7, "invalid_equation"),
-    ("3.*2", [3, 2], 6, "invalid_equation"),
-    (".5*20", [5, 20], 10, "invalid_equation"),
-    ("8/3", [8, 3], 3, "missed_target"),
-    ("9999999 / 10000000 * 10", [9999999, 10000000, 10], 10, "missed_target"),  # a near miss within 1e-5
-    ("10000000000000001 - 1", [10000000000000001, 1], 10000000000000001, "missed_target"),  # equal as floats
-    ("1 + 1 / 10000000000000000", [1, 1, 10000000000000000], 1, "missed_target"),  # equal as floats
-    ("9**9**9", [9, 9, 9], 81, "invalid_equation"),
-    ("9*9*" * 60 + "9", [9], 9, "wrong_numbers"),
-    ("9*9*" * 300_000 + "9", [9], 9, "invalid_equation"),
-    ("(" * 100_000 + "5" + ")" * 100_000, [5], 5, "invalid_equation"),
-    ("(" * 100_000, [5], 5, "invalid_equation"),
-    ("-" * 100_000 + "5", [5], 5, "invalid_equation"),
-    ("9" * 5_000, [9], 9, "invalid_equation"),  # int() raises above 4300 digits
-    ("9" * MAX_LENGTH, [9], 9, "wrong_numbers"),
-    # what a symbolic parser lets through
-    ("sqrt(9)", [9], 3, "invalid_equation"),
-    ("4!", [4], 24, "invalid_equation"),
-    ("max(3*8, 5)", [3, 8, 5], 24, "invalid_equation"),
-    ("abs(3-8)", [3, 8], 5, "invalid_equation"),
-    ("12 # + 3", [12, 3], 12, "invalid_equation"),
-    ("12 /* 3 */", [12, 3], 12, "invalid_equation"),
-    ("12 + 0x3", [12, 3], 15, "invalid_equation"),
-    ("0x10", [16], 16, "invalid_equation"),
-    ("0b11", [3], 3, "invalid_equation"),
-    ("0o17", [15], 15, "invalid_equation"),
-    ("1e3", [1, 3], 1000, "invalid_equation"),
-    ("1_0", [10], 10, "invalid_equation"),
-    ("3j*3", [3, 3], 9, "invalid_equation"),
-    ("__import__('os').system('true')", [1, 2], 3, "invalid_equation"),
-    ("print(1) or 1+2", [1, 2], 3, "invalid_equation"),
-    ("(1,2)[1]", [1, 2], 2, "invalid_equation"),
-    ("[1+2]", [1, 2], 3, "invalid_equation"),
-    ("{1+2}", [1, 2], 3, "invalid_equation"),
-    ("7 % 4", [7, 4], 3, "invalid_equation"),
-    ("7 ^ 4", [7, 4], 3, "invalid_equation"),
-    ("1 << 3", [1, 3], 8, "invalid_equation"),
-    ("1 | 2", [1, 2], 3, "invalid_equation"),
-    ("~1 + 5", [1, 5], 3, "invalid_equation"),
-    ("2 == 2", [2, 2], 1, "invalid_equation"),
-    ("True + 2", [2], 3, "invalid_equation"),
-    # notation
-    ("34+2=36", [34, 2], 36, "invalid_equation"),
-    ("36=34+2", [34, 2], 36, "invalid_equation"),
-    ("34+2=", [34, 2], 36, "invalid_equation"),
-    ("2(3)", [2, 3], 6, "invalid_equation"),
-    ("(2)3", [2, 3], 6, "invalid_equation"),
-    ("(2)(3)", [2, 3], 6, "invalid_equation"),
-    ("2 3", [2, 3], 23, "invalid_equation"),
-    ("1 0 + 5", [10, 5], 15, "invalid_equation"),
-    ("3 × 4", [3, 4], 12, "invalid_equation"),
-    ("12 ÷ 4", [12, 4], 3, "invalid_equation"),
-    ("12 − 4", [12, 4], 8, "invalid_equation"),
-    ("12 – 4", [12, 4], 8, "invalid_equation"),
-    ("3 x 4", [3, 4], 12, "invalid_equation"),
-    (r"3 \times 4", [3, 4], 12, "invalid_equation"),
-    ("²+3", [2, 3], 5, "invalid_equation"),
-    ("3²", [3, 2], 9, "invalid_equation"),
-    ("٣+2", [3, 2], 5, "invalid_equation"),
-    ("1٣+2", [13, 2], 15, "invalid_equation"),
-    ("３+2", [3, 2], 5, "invalid_equation"),
-    ("½*4", [4], 2, "invalid_equation"),
-    ("3\u00a0+ 2", [3, 2], 5, "invalid_equation"),
-    ("3\u200b+2", [3, 2], 5, "invalid_equation"),
-    ("3\x00+2", [3, 2], 5, "invalid_equation"),
-    ("3\x0b+2", [3, 2], 5, "invalid_equation"),
-    ("\ud800+2", [3, 2], 5, "invalid_equation"),
-    ("03+2", [3, 2], 5, "invalid_equation"),
-    ("00+2", [0, 2], 2, "invalid_equation"),
-    ("07+2", [0, 7, 2], 9, "invalid_equation"),
-    ("$3+2$", [3, 2], 5, "invalid_equation"),
-    ("`3+2`", [3, 2], 5, "invalid_equation"),
-    ("3+2.", [3, 2], 5, "invalid_equation"),
-    ("3+2, 2+3", [3, 2], 5, "invalid_equation"),
-    ("the equation is 3+2", [3, 2], 5, "invalid_equation"),
-    # signs and parentheses
-    ("+3+2", [3, 2], 5, "invalid_equation"),
-    ("3 + -2", [3, 2], 1, "invalid_equation"),
-    ("3 * -2", [3, 2], -6, "invalid_equation"),
-    ("3 - -2", [3, 2], 5, "invalid_equation"),
-    ("--3+2", [3, 2], 5, "invalid_equation"),
-    ("3+", [3], 3, "invalid_equation"),
-    ("3+2-", [3, 2], 5, "invalid_equation"),
-    ("*3+2", [3, 2], 5, "invalid_equation"),
-    ("()", [3, 2], 5, "invalid_equation"),
-    ("3+2()", [3, 2], 5, "invalid_equation"),
-    ("(3+2", [3, 2], 5, "invalid_equation"),
-    ("3+2)", [3, 2], 5, "invalid_equation"),
-    (")3+2(", [3, 2], 5, "invalid_equation"),
-    ("(3+)2", [3, 2], 5, "invalid_equation"),
-    ("3+2)+(1", [1, 2, 3], 6, "invalid_equation"),
-    ("-", [3, 2], 5, "invalid_equation"),
-    # numbers
-    ("3+3", [3, 2], 6, "wrong_numbers"),
-    ("3+2+2", [3, 2], 7, "wrong_numbers"),
-    ("3", [3, 2], 3, "wrong_numbers"),
-    ("36", [34, 2], 36, "wrong_numbers"),
-    ("23", [2, 3], 23, "wrong_numbers"),
-    ("3+2+0", [3, 2], 5, "wrong_numbers"),
-    ("(3+2)*1", [3, 2], 5, "wrong_numbers"),
-    ("5+5+10", [5, 10], 20, "wrong_numbers"),
-    ("5+10", [5, 5, 10], 15, "wrong_numbers"),
-    ("7/(4-4)", [3, 2], 5, "wrong_numbers"),  # before anything is evaluated
-    # values
-    ("7/(4-4)", [4, 4, 7], 7, "invalid_equation"),
-    ("(4-4)/(7-7)", [4, 4, 7, 7], 0, "invalid_equation"),
-    ("5/(1/2-2/4)", [1, 2, 2, 4, 5], 5, "invalid_equation"),  # the zero is a fraction
-    ("7*(4-4)", [4, 4, 7], 7, "missed_target"),
-    ("3-2", [3, 2], 5, "missed_target"),
-    ("-3-2", [3, 2], 5, "missed_target"),
-    ("2-3", [3, 2], 1, "missed_target"),
-    ("7/2", [7, 2], 3, "missed_target"),
-    ("7/2", [7, 2], 4, "missed_target"),
-])
+
+@pytest.mark.parametrize(
+    "equation, numbers, target, kind",
+    [
+        # what a character filter and eval let through
+        ("2**3", [2, 3], 8, "invalid_equation"),
+        ("2 * * 3", [2, 3], 6, "invalid_equation"),
+        ("7//2", [7, 2], 3, "invalid_equation"),
+        ("7 / / 2", [7, 2], 3, "invalid_equation"),
+        ("3.5*2", [3, 5, 2], 7, "invalid_equation"),
+        ("3.*2", [3, 2], 6, "invalid_equation"),
+        (".5*20", [5, 20], 10, "invalid_equation"),
+        ("8/3", [8, 3], 3, "missed_target"),
+        ("9999999 / 10000000 * 10", [9999999, 10000000, 10], 10, "missed_target"),  # a near miss within 1e-5
+        ("10000000000000001 - 1", [10000000000000001, 1], 10000000000000001, "missed_target"),  # equal as floats
+        ("1 + 1 / 10000000000000000", [1, 1, 10000000000000000], 1, "missed_target"),  # equal as floats
+        ("9**9**9", [9, 9, 9], 81, "invalid_equation"),
+        ("9*9*" * 60 + "9", [9], 9, "wrong_numbers"),
+        ("9*9*" * 300_000 + "9", [9], 9, "invalid_equation"),
+        ("(" * 100_000 + "5" + ")" * 100_000, [5], 5, "invalid_equation"),
+        ("(" * 100_000, [5], 5, "invalid_equation"),
+        ("-" * 100_000 + "5", [5], 5, "invalid_equation"),
+        ("9" * 5_000, [9], 9, "invalid_equation"),  # int() raises above 4300 digits
+        ("9" * MAX_LENGTH, [9], 9, "wrong_numbers"),
+        # what a symbolic parser lets through
+        ("sqrt(9)", [9], 3, "invalid_equation"),
+        ("4!", [4], 24, "invalid_equation"),
+        ("max(3*8, 5)", [3, 8, 5], 24, "invalid_equation"),
+        ("abs(3-8)", [3, 8], 5, "invalid_equation"),
+        ("12 # + 3", [12, 3], 12, "invalid_equation"),
+        ("12 /* 3 */", [12, 3], 12, "invalid_equation"),
+        ("12 + 0x3", [12, 3], 15, "invalid_equation"),
+        ("0x10", [16], 16, "invalid_equation"),
+        ("0b11", [3], 3, "invalid_equation"),
+        ("0o17", [15], 15, "invalid_equation"),
+        ("1e3", [1, 3], 1000, "invalid_equation"),
+        ("1_0", [10], 10, "invalid_equation"),
+        ("3j*3", [3, 3], 9, "invalid_equation"),
+        ("__import__('os').system('true')", [1, 2], 3, "invalid_equation"),
+        ("print(1) or 1+2", [1, 2], 3, "invalid_equation"),
+        ("(1,2)[1]", [1, 2], 2, "invalid_equation"),
+        ("[1+2]", [1, 2], 3, "invalid_equation"),
+        ("{1+2}", [1, 2], 3, "invalid_equation"),
+        ("7 % 4", [7, 4], 3, "invalid_equation"),
+        ("7 ^ 4", [7, 4], 3, "invalid_equation"),
+        ("1 << 3", [1, 3], 8, "invalid_equation"),
+        ("1 | 2", [1, 2], 3, "invalid_equation"),
+        ("~1 + 5", [1, 5], 3, "invalid_equation"),
+        ("2 == 2", [2, 2], 1, "invalid_equation"),
+        ("True + 2", [2], 3, "invalid_equation"),
+        # notation
+        ("34+2=36", [34, 2], 36, "invalid_equation"),
+        ("36=34+2", [34, 2], 36, "invalid_equation"),
+        ("34+2=", [34, 2], 36, "invalid_equation"),
+        ("2(3)", [2, 3], 6, "invalid_equation"),
+        ("(2)3", [2, 3], 6, "invalid_equation"),
+        ("(2)(3)", [2, 3], 6, "invalid_equation"),
+        ("2 3", [2, 3], 23, "invalid_equation"),
+        ("1 0 + 5", [10, 5], 15, "invalid_equation"),
+        ("3 × 4", [3, 4], 12, "invalid_equation"),
+        ("12 ÷ 4", [12, 4], 3, "invalid_equation"),
+        ("12 − 4", [12, 4], 8, "invalid_equation"),
+        ("12 – 4", [12, 4], 8, "invalid_equation"),
+        ("3 x 4", [3, 4], 12, "invalid_equation"),
+        (r"3 \times 4", [3, 4], 12, "invalid_equation"),
+        ("²+3", [2, 3], 5, "invalid_equation"),
+        ("3²", [3, 2], 9, "invalid_equation"),
+        ("٣+2", [3, 2], 5, "invalid_equation"),
+        ("1٣+2", [13, 2], 15, "invalid_equation"),
+        ("３+2", [3, 2], 5, "invalid_equation"),
+        ("½*4", [4], 2, "invalid_equation"),
+        ("3\u00a0+ 2", [3, 2], 5, "invalid_equation"),
+        ("3\u200b+2", [3, 2], 5, "invalid_equation"),
+        ("3\x00+2", [3, 2], 5, "invalid_equation"),
+        ("3\x0b+2", [3, 2], 5, "invalid_equation"),
+        ("\ud800+2", [3, 2], 5, "invalid_equation"),
+        ("03+2", [3, 2], 5, "invalid_equation"),
+        ("00+2", [0, 2], 2, "invalid_equation"),
+        ("07+2", [0, 7, 2], 9, "invalid_equation"),
+        ("$3+2$", [3, 2], 5, "invalid_equation"),
+        ("`3+2`", [3, 2], 5, "invalid_equation"),
+        ("3+2.", [3, 2], 5, "invalid_equation"),
+        ("3+2, 2+3", [3, 2], 5, "invalid_equation"),
+        ("the equation is 3+2", [3, 2], 5, "invalid_equation"),
+        # signs and parentheses
+        ("+3+2", [3, 2], 5, "invalid_equation"),
+        ("3 + -2", [3, 2], 1, "invalid_equation"),
+        ("3 * -2", [3, 2], -6, "invalid_equation"),
+        ("3 - -2", [3, 2], 5, "invalid_equation"),
+        ("--3+2", [3, 2], 5, "invalid_equation"),
+        ("3+", [3], 3, "invalid_equation"),
+        ("3+2-", [3, 2], 5, "invalid_equation"),
+        ("*3+2", [3, 2], 5, "invalid_equation"),
+        ("()", [3, 2], 5, "invalid_equation"),
+        ("3+2()", [3, 2], 5, "invalid_equation"),
+        ("(3+2", [3, 2], 5, "invalid_equation"),
+        ("3+2)", [3, 2], 5, "invalid_equation"),
+        (")3+2(", [3, 2], 5, "invalid_equation"),
+        ("(3+)2", [3, 2], 5, "invalid_equation"),
+        ("3+2)+(1", [1, 2, 3], 6, "invalid_equation"),
+        ("-", [3, 2], 5, "invalid_equation"),
+        # numbers
+        ("3+3", [3, 2], 6, "wrong_numbers"),
+        ("3+2+2", [3, 2], 7, "wrong_numbers"),
+        ("3", [3, 2], 3, "wrong_numbers"),
+        ("36", [34, 2], 36, "wrong_numbers"),
+        ("23", [2, 3], 23, "wrong_numbers"),
+        ("3+2+0", [3, 2], 5, "wrong_numbers"),
+        ("(3+2)*1", [3, 2], 5, "wrong_numbers"),
+        ("5+5+10", [5, 10], 20, "wrong_numbers"),
+        ("5+10", [5, 5, 10], 15, "wrong_numbers"),
+        ("7/(4-4)", [3, 2], 5, "wrong_numbers"),  # before anything is evaluated
+        # values
+        ("7/(4-4)", [4, 4, 7], 7, "invalid_equation"),
+        ("(4-4)/(7-7)", [4, 4, 7, 7], 0, "invalid_equation"),
+        ("5/(1/2-2/4)", [1, 2, 2, 4, 5], 5, "invalid_equation"),  # the zero is a fraction
+        ("7*(4-4)", [4, 4, 7], 7, "missed_target"),
+        ("3-2", [3, 2], 5, "missed_target"),
+        ("-3-2", [3, 2], 5, "missed_target"),
+        ("2-3", [3, 2], 1, "missed_target"),
+        ("7/2", [7, 2], 3, "missed_target"),
+        ("7/2", [7, 2], 4, "missed_target"),
+    ],
+)
 def test_hacks_and_mistakes(equation, numbers, target, kind):
     assert verify(tagged(equation), numbers, target)[:2] == (False, kind)
 
 
-@pytest.mark.parametrize("response, kind", [
-    ("<answer>3+2</answer>", "correct"),
-    ("I add: <answer>3+2</answer> is right.", "correct"),
-    ("<answer>3*2</answer> no, <answer>3+2</answer>", "correct"),
-    ("<answer>3+2</answer> no, <answer>3*2</answer>", "missed_target"),  # not the first
-    ("<answer>3*2</answer>\n3+2", "missed_target"),  # not the last line
-    ("<answer>3+2</answer> <answer>3*2", "correct"),  # the last one that is closed
-    ("<answer>3+2</answer></answer>", "correct"),
-    ("</answer><answer>3+2</answer>", "correct"),
-    ("<answer><answer>3+2</answer></answer>", "correct"),
-    ("<answer>3*2<answer>3+2</answer>", "correct"),
-    ("<answer>3+2</answer>3*2</answer>", "correct"),
-    ("<answer>3+2</answer><answer></answer>", "no_answer"),
-    ("<answer> \n\t</answer>", "no_answer"),
-    ("<answer>3+2", "no_answer"),
-    ("3+2</answer>", "no_answer"),
-    ("</answer>3+2<answer>", "no_answer"),
-    ("<ANSWER>3+2</ANSWER>", "no_answer"),
-    ("<answer >3+2</answer>", "no_answer"),
-    ("<answer/>3+2</answer>", "no_answer"),
-    ("&lt;answer&gt;3+2&lt;/answer&gt;", "no_answer"),
-    ("<answer>3+2</answer", "no_answer"),
-    ("3+2", "no_answer"),
-    ("", "no_answer"),
-    (None, "no_answer"), (5, "no_answer"), (b"<answer>3+2</answer>", "no_answer"), (["<answer>"], "no_answer"),
-])
+@pytest.mark.parametrize(
+    "response, kind",
+    [
+        ("<answer>3+2</answer>", "correct"),
+        ("I add: <answer>3+2</answer> is right.", "correct"),
+        ("<answer>3*2</answer> no, <answer>3+2</answer>", "correct"),
+        ("<answer>3+2</answer> no, <answer>3*2</answer>", "missed_target"),  # not the first
+        ("<answer>3*2</answer>\n3+2", "missed_target"),  # not the last line
+        ("<answer>3+2</answer> <answer>3*2", "correct"),  # the last one that is closed
+        ("<answer>3+2</answer></answer>", "correct"),
+        ("</answer><answer>3+2</answer>", "correct"),
+        ("<answer><answer>3+2</answer></answer>", "correct"),
+        ("<answer>3*2<answer>3+2</answer>", "correct"),
+        ("<answer>3+2</answer>3*2</answer>", "correct"),
+        ("<answer>3+2</answer><answer></answer>", "no_answer"),
+        ("<answer> \n\t</answer>", "no_answer"),
+        ("<answer>3+2", "no_answer"),
+        ("3+2</answer>", "no_answer"),
+        ("</answer>3+2<answer>", "no_answer"),
+        ("<ANSWER>3+2</ANSWER>", "no_answer"),
+        ("<answer >3+2</answer>", "no_answer"),
+        ("<answer/>3+2</answer>", "no_answer"),
+        ("&lt;answer&gt;3+2&lt;/answer&gt;", "no_answer"),
+        ("<answer>3+2</answer", "no_answer"),
+        ("3+2", "no_answer"),
+        ("", "no_answer"),
+        (None, "no_answer"),
+        (5, "no_answer"),
+        (b"<answer>3+2</answer>", "no_answer"),
+        (["<answer>"], "no_answer"),
+    ],
+)
 def test_which_answer_counts(response, kind):
     assert verify(response, [3, 2], 5).kind == kind
 
@@ -303,8 +338,40 @@ def test_reasons_teach():
 # --- nothing raises, nothing hangs -------------------------------------------------------------------------------
 
 any_text = st.text(st.characters(exclude_categories=()))  # lone surrogates and NUL among them
-TOKENS = ["0", "1", "2", "3", "34", "07", "99", "+", "-", "*", "/", "(", ")", " ", "\n", "**", "//", "=", ".",
-          "×", "²", "٣", "\x00", "\ud800", "<answer>", "</answer>", "<ANSWER>", "e", "_", "<", "1" * 300, "(" * 300]
+TOKENS = [
+    "0",
+    "1",
+    "2",
+    "3",
+    "34",
+    "07",
+    "99",
+    "+",
+    "-",
+    "*",
+    "/",
+    "(",
+    ")",
+    " ",
+    "\n",
+    "**",
+    "//",
+    "=",
+    ".",
+    "×",
+    "²",
+    "٣",
+    "\x00",
+    "\ud800",
+    "<answer>",
+    "</answer>",
+    "<ANSWER>",
+    "e",
+    "_",
+    "<",
+    "1" * 300,
+    "(" * 300,
+]
 ARITHMETIC = ["1", "2", "3", "12", "0", "+", "-", "*", "/", "(", ")", " ", "\n"]
 
 
@@ -347,7 +414,7 @@ def test_mutated_answers_agree_with_python_and_fractions():
             equation = list(data.spell(rng.choice(trees)))
             for _ in range(rng.choice((1, 1, 1, 2, 4))):
                 at = rng.randrange(len(equation) + 1)
-                equation[at:at + rng.randrange(2)] = rng.choice(("", *"0123456789+-*/() "))
+                equation[at : at + rng.randrange(2)] = rng.choice(("", *"0123456789+-*/() "))
             text = "".join(equation)
             kind = reference(text, numbers, target)
             seen[kind] += 1
@@ -360,16 +427,38 @@ def seconds(call, text: str) -> float:
         start = time.process_time()
         call(text)
         return time.process_time() - start
+
     return min(once() for _ in range(3))
 
 
 LEAK = {"numbers": [1, 2, 3], "target": 6}
 
 
-@pytest.mark.parametrize("call", [lambda t: verify(t, [1, 2, 3], 6), lambda t: contains_answer(LEAK, t)],
-                         ids=["verify", "contains_answer"])
-@pytest.mark.parametrize("unit", ["<answer>", "</answer>", "<answer></answer>", "<answer", "<answer>1</answer", "(",
-                                  ")", "((1", " ", "1", "1 ", "1+", "- ", "1  (  ", "1\t\t", "\u2212", "\\times"])
+@pytest.mark.parametrize(
+    "call", [lambda t: verify(t, [1, 2, 3], 6), lambda t: contains_answer(LEAK, t)], ids=["verify", "contains_answer"]
+)
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "<answer>",
+        "</answer>",
+        "<answer></answer>",
+        "<answer",
+        "<answer>1</answer",
+        "(",
+        ")",
+        "((1",
+        " ",
+        "1",
+        "1 ",
+        "1+",
+        "- ",
+        "1  (  ",
+        "1\t\t",
+        "\u2212",
+        "\\times",
+    ],
+)
 def test_time_grows_linearly(call, unit):
     """Eight times the text takes about eight times as long; a quadratic search would take 64 times."""
     small = unit * (16_000 // len(unit))
@@ -380,6 +469,7 @@ def test_time_grows_linearly(call, unit):
 
 
 # --- against the brute-force solver ------------------------------------------------------------------------------
+
 
 def test_every_equation_of_the_solver_is_correct():
     rng = random.Random(1)
@@ -422,24 +512,64 @@ def test_unsolvable_problems_accept_no_equation():
 PROBLEM = {"numbers": [34, 2, 6], "target": 192}
 
 
-@pytest.mark.parametrize("text", [
-    "(34 - 2) * 6", "I should use (34 - 2) * 6.", "Use (34-2)*6, then stop", "(34 - 2) * 6 = 192", "192 = (34 - 2) * 6",
-    "34 - 2 = 32, 32 * 6 = 192, yes. Use (34 - 2) * 6.", "1) (34 - 2) * 6", "1. 6 * (34 - 2)",
-    "- (34 - 2) * 6", "* 6*(34-2)", "step 3 -> (34-2)*6 -",
-    "-(2 - 34) * 6", "**(34 - 2) * 6**", "`(34-2)*6`", "(I think (34 - 2) * 6)", "(34 - 2) * 6)", "((34 - 2) * 6 is it",
-    "- ((34 - 2) * 6 was it", "(34 − 2) × 6", "(34 – 2) · 6", r"\((34 - 2) \times 6\)", r"$6 \cdot (34 - 2)$",
-    "<answer>(34 - 2) * 6</answer>", "Try 34 + 2 + 6\n(34 - 2) * 6\n", "first 34 (34-2)*6", "(34-2)*6 (6*2)",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(34 - 2) * 6",
+        "I should use (34 - 2) * 6.",
+        "Use (34-2)*6, then stop",
+        "(34 - 2) * 6 = 192",
+        "192 = (34 - 2) * 6",
+        "34 - 2 = 32, 32 * 6 = 192, yes. Use (34 - 2) * 6.",
+        "1) (34 - 2) * 6",
+        "1. 6 * (34 - 2)",
+        "- (34 - 2) * 6",
+        "* 6*(34-2)",
+        "step 3 -> (34-2)*6 -",
+        "-(2 - 34) * 6",
+        "**(34 - 2) * 6**",
+        "`(34-2)*6`",
+        "(I think (34 - 2) * 6)",
+        "(34 - 2) * 6)",
+        "((34 - 2) * 6 is it",
+        "- ((34 - 2) * 6 was it",
+        "(34 − 2) × 6",
+        "(34 – 2) · 6",
+        r"\((34 - 2) \times 6\)",
+        r"$6 \cdot (34 - 2)$",
+        "<answer>(34 - 2) * 6</answer>",
+        "Try 34 + 2 + 6\n(34 - 2) * 6\n",
+        "first 34 (34-2)*6",
+        "(34-2)*6 (6*2)",
+    ],
+)
 def test_leaks_are_found(text):
     assert contains_answer(PROBLEM, text)
 
 
-@pytest.mark.parametrize("text", [
-    "", "I should use each number exactly once and reach 192.", "34 - 2 = 32, 32 * 6 = 192",
-    "34 - 2 * 6", "(34 + 2) * 6",
-    "Use 34, 2 and 6 to make 192.", "192", "(34 - 2)\n* 6", "(34 - 2) * 6 + 1", "(34 - 2) * 16", "(34 - 2) * 7",
-    "(3 - 2) * 6", "((((", "- - -", "34 2 6", "(34 - 2) ** 6", "(34 - 2) x 6", "(034 - 2) * 6",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "I should use each number exactly once and reach 192.",
+        "34 - 2 = 32, 32 * 6 = 192",
+        "34 - 2 * 6",
+        "(34 + 2) * 6",
+        "Use 34, 2 and 6 to make 192.",
+        "192",
+        "(34 - 2)\n* 6",
+        "(34 - 2) * 6 + 1",
+        "(34 - 2) * 16",
+        "(34 - 2) * 7",
+        "(3 - 2) * 6",
+        "((((",
+        "- - -",
+        "34 2 6",
+        "(34 - 2) ** 6",
+        "(34 - 2) x 6",
+        "(034 - 2) * 6",
+    ],
+)
 def test_texts_without_a_leak(text):
     assert not contains_answer(PROBLEM, text)
 
@@ -466,6 +596,7 @@ def test_task():
 
 
 # --- countdown_data: problems, their solutions, their spelling ---------------------------------------------------
+
 
 def test_drawn_problems_are_like_the_data_set():
     problems = list(itertools.islice(data.draw(random.Random(5)), 300))
@@ -543,7 +674,7 @@ def test_spelling_round_trips():
         assert Counter(map(int, re.findall("[0-9]+", text))) == Counter(leaves(tree))
         opening, closing = ([i for i, char in enumerate(text) if char == sign] for sign in "()")
         for i, j in itertools.product(opening, closing):
-            without = text[:i] + text[i + 1:j] + text[j + 1:]
+            without = text[:i] + text[i + 1 : j] + text[j + 1 :]
             try:  # the fewest parentheses: without any pair it is another text's structure
                 same = ast.dump(ast.parse(without, mode="eval")) == ast.dump(ast.parse(text, mode="eval"))
             except SyntaxError:

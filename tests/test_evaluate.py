@@ -9,7 +9,8 @@ import math
 import numpy as np
 import pytest
 
-from r3lib import evaluate as module, prompts
+from r3lib import evaluate as module
+from r3lib import prompts
 from r3lib.countdown import TASK
 from r3lib.evaluate import RETRIES, Outcomes, evaluate, shuffled
 from r3lib.rollout import SPANS
@@ -20,8 +21,14 @@ RIGHT = [f"<answer>{i} + 10 + 20</answer>" for i in range(1, 5)]
 BAD = "<answer>10 + 20</answer>"
 REFLECTIONS = ["I left out a number.", "The sum 3 + 10 + 20 is it.", "I am sorry."]
 # attempts of all four, then for the three that failed: reflections, own, blind, generic and shuffled retries
-REPLIES = [[RIGHT[0], "None.", BAD, "<answer>4 + 10 - 20</answer>"], REFLECTIONS, [RIGHT[1], BAD, BAD],
-           [BAD, RIGHT[2], BAD], [BAD, BAD, RIGHT[3]], [RIGHT[1], RIGHT[2], BAD]]
+REPLIES = [
+    [RIGHT[0], "None.", BAD, "<answer>4 + 10 - 20</answer>"],
+    REFLECTIONS,
+    [RIGHT[1], BAD, BAD],
+    [BAD, RIGHT[2], BAD],
+    [BAD, BAD, RIGHT[3]],
+    [RIGHT[1], RIGHT[2], BAD],
+]
 
 
 @pytest.fixture
@@ -36,15 +43,22 @@ def scripted_run(tiny, small, scripted):
 
 def test_retries_count_a_right_first_try(scripted_run):
     outcomes, _ = scripted_run
-    assert outcomes.right == {"first": [1, 0, 0, 0], "second": [1, 1, 0, 0], "blind": [1, 0, 1, 0],
-                              "generic": [1, 0, 0, 1], "shuffled": [1, 1, 1, 0]}
+    assert outcomes.right == {
+        "first": [1, 0, 0, 0],
+        "second": [1, 1, 0, 0],
+        "blind": [1, 0, 1, 0],
+        "generic": [1, 0, 0, 1],
+        "shuffled": [1, 1, 1, 0],
+    }
     assert outcomes.rate("first") == 0.25 and outcomes.rate("shuffled") == 0.75
 
 
 def test_kinds_leaks_and_lengths(scripted_run, tiny):
     outcomes, _ = scripted_run
-    assert outcomes.kinds == {"first": ["correct", "no_answer", "wrong_numbers", "missed_target"],
-                              "second": ["correct", "correct", "wrong_numbers", "wrong_numbers"]}
+    assert outcomes.kinds == {
+        "first": ["correct", "no_answer", "wrong_numbers", "missed_target"],
+        "second": ["correct", "correct", "wrong_numbers", "wrong_numbers"],
+    }
     assert outcomes.leak == [None, 0, 1, 0]
     assert outcomes.reflection_tokens == [None, *(len(tiny[1](text)["input_ids"]) for text in REFLECTIONS)]
 
@@ -54,8 +68,13 @@ def test_examples_are_the_failed_conversations(scripted_run):
     assert [e["attempt"] for e in outcomes.examples] == REPLIES[0][1:]
     example = outcomes.examples[1]
     assert "leaves out 3" in example.pop("why")
-    assert example == {"task": TASK.ask(PROBLEMS[2]), "attempt": BAD, "reflection": REFLECTIONS[1], "retry": BAD,
-                       "verdict": "wrong_numbers"}
+    assert example == {
+        "task": TASK.ask(PROBLEMS[2]),
+        "attempt": BAD,
+        "reflection": REFLECTIONS[1],
+        "retry": BAD,
+        "verdict": "wrong_numbers",
+    }
 
 
 def test_controls_follow_the_same_failed_attempt(scripted_run):
@@ -135,8 +154,10 @@ def test_a_lone_reflection_is_replaced_by_the_generic_sentence():
 # intervals
 
 
-@pytest.mark.parametrize(("right", "n", "low", "high"), [(5, 10, 0.2366, 0.7634), (0, 10, 0.0, 0.2775),
-                                                         (10, 10, 0.7225, 1.0), (81, 263, 0.2553, 0.3662)])
+@pytest.mark.parametrize(
+    ("right", "n", "low", "high"),
+    [(5, 10, 0.2366, 0.7634), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (81, 263, 0.2553, 0.3662)],
+)
 def test_wilson_known_values(right, n, low, high):
     """The last is Newcombe's example (1998, table I)."""
     assert wilson(right, n) == pytest.approx((low, high), abs=1e-4)
@@ -161,7 +182,7 @@ def test_paired_difference_of_sure_things():
     """No doubt, no width: equal arms, and one arm right wherever the other is wrong."""
     a = np.array([1, 0, 1, 1])
     assert paired_difference(a, a) == (0, 0, 0)
-    assert paired_difference(np.ones(9), np.zeros(9)) == (1, 1, 1)
+    assert paired_difference(np.ones(9), np.zeros(9)) == pytest.approx((1, 1, 1), abs=1e-12)
 
 
 def test_paired_difference_pairs():
@@ -189,7 +210,7 @@ def test_paired_difference_covers_the_truth():
 
 def test_seeds_are_resampled_too():
     """Two runs, one all right and one all wrong: the interval spans both, though each run alone is certain."""
-    assert bootstrap(np.array([np.ones(50), np.zeros(50)])) == (0.5, 0, 1)
+    assert bootstrap(np.array([np.ones(50), np.zeros(50)])) == pytest.approx((0.5, 0, 1), abs=1e-12)
 
 
 def test_arms_on_other_problems_are_an_error():

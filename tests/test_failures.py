@@ -13,9 +13,13 @@ from r3lib import failures
 from r3lib.files import R3Error
 from r3lib.tasks import Task, Verdict
 
-TASK = Task("echo", ask=lambda p: f"Say {p['word']}.", reflect_prompt="Reflect.",
-            verify=lambda p, text: Verdict(text == p["word"], "echo", f"It is {p['word']}."),
-            contains_answer=lambda p, text: p["word"] in text)
+TASK = Task(
+    "echo",
+    ask=lambda p: f"Say {p['word']}.",
+    reflect_prompt="Reflect.",
+    verify=lambda p, text: Verdict(text == p["word"], "echo", f"It is {p['word']}."),
+    contains_answer=lambda p, text: p["word"] in text,
+)
 PROBLEMS = [{"word": word} for word in ("red", "blue", "green")]
 REPLIES = [["red", "rod", "rod", "rid", "blue", "blue", "blue", "blue"], ["grey", "grey", "grey", "grey"]]  # two parts
 
@@ -28,9 +32,11 @@ def profile(small):
 @pytest.fixture
 def build(tiny, profile, tmp_path, scripted):
     """build(replies, seed): the failure set in tmp_path/set, made from scripted parts."""
+
     def call(replies, seed: int = 0, problems=PROBLEMS, **changes) -> Dataset:
         scripted(failures, replies)
         return failures.build(*tiny, TASK, problems, dataclasses.replace(profile, **changes), tmp_path / "set", seed)
+
     return call
 
 
@@ -59,14 +65,20 @@ def test_the_model_is_asked_through_the_chat_template(tiny, profile, tmp_path, s
     seen = scripted(failures, REPLIES)
     failures.build(*tiny, TASK, PROBLEMS, profile, tmp_path / "set")
     prompts = [tiny[1].decode(t.tokens("prompt")) for _, transcripts in seen for t in transcripts]
-    assert prompts == [f"<|im_start|>user\nSay {word}.<|im_end|>\n<|im_start|>assistant\n"
-                       for word in ("red", "blue", "green") for _ in range(4)]
+    assert prompts == [
+        f"<|im_start|>user\nSay {word}.<|im_end|>\n<|im_start|>assistant\n"
+        for word in ("red", "blue", "green")
+        for _ in range(4)
+    ]
 
 
 def test_a_real_model_builds_it_and_its_seed_repeats_it(tiny, small, problems, tmp_path):
     from r3lib.countdown import TASK as countdown
-    first, same, other = (failures.build(*tiny, countdown, problems[:2], small, tmp_path / name, seed)["answer"]
-                          for name, seed in (("a", 1), ("b", 1), ("c", 2)))
+
+    first, same, other = (
+        failures.build(*tiny, countdown, problems[:2], small, tmp_path / name, seed)["answer"]
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    )
     assert first == same
     assert first != other
 
@@ -87,6 +99,7 @@ def test_a_killed_build_keeps_its_parts(build, tmp_path):
 
 def test_a_set_that_cannot_be_written_is_whole_or_absent(build, tmp_path, monkeypatch):
     """A full disk at the end: a sentence, no half set, and no sampling when it is built again."""
+
     def full(self, folder):
         folder.mkdir()
         (folder / "dataset_info.json").write_text("{")
@@ -107,7 +120,6 @@ def test_parts_with_another_seed_are_not_mixed_in(build):
     assert rows(build(other, seed=1)) == [("red", "rat", 0.25)]
 
 
-@pytest.mark.xfail(strict=True, reason="plan.json holds neither the rows a part has nor which problems they are")
 @pytest.mark.parametrize("change", [{"rows": 1}, {"problems": [{"word": w} for w in ("one", "two", "six")]}])
 def test_parts_of_other_problems_are_not_mixed_in(build, change):
     with pytest.raises(KeyboardInterrupt):

@@ -111,11 +111,13 @@ def batch(transcripts: list[Transcript], pad: int, until: str) -> dict[str, torc
     tails = [t.ids[s : t.spans[until][1]] for t, s in zip(transcripts, starts)]
     masks = [t.mask()[s : t.spans[until][1]] for t, s in zip(transcripts, starts)]
     left, right = max(map(len, heads)), max(map(len, tails))
-    return {"prompt_ids": torch.tensor([[pad] * (left - len(h)) + h for h in heads]),
-            "prompt_mask": torch.tensor([[0] * (left - len(h)) + [1] * len(h) for h in heads]),
-            "completion_ids": torch.tensor([t + [pad] * (right - len(t)) for t in tails]),
-            "completion_mask": torch.tensor([[1] * len(t) + [0] * (right - len(t)) for t in tails]),
-            "tool_mask": torch.tensor([m + [1] * (right - len(m)) for m in masks])}  # TRL pads this one with 1
+    return {
+        "prompt_ids": torch.tensor([[pad] * (left - len(h)) + h for h in heads]),
+        "prompt_mask": torch.tensor([[0] * (left - len(h)) + [1] * len(h) for h in heads]),
+        "completion_ids": torch.tensor([t + [pad] * (right - len(t)) for t in tails]),
+        "completion_mask": torch.tensor([[1] * len(t) + [0] * (right - len(t)) for t in tails]),
+        "tool_mask": torch.tensor([m + [1] * (right - len(m)) for m in masks]),
+    }  # TRL pads this one with 1
 
 
 def logps_of(model, inputs: dict, temperature: float = 1.0) -> torch.Tensor:
@@ -167,8 +169,10 @@ def test_the_retry_is_invisible_to_the_loss(transcripts, tiny):
     mask = inputs["completion_mask"] * inputs["tool_mask"]
     swapped = dict(inputs, completion_ids=torch.where(mask == 1, inputs["completion_ids"], 9))
     assert (swapped["completion_ids"] != inputs["completion_ids"]).any()
-    one, other = (gradients(model, masked_grpo_loss(logps_of(model, i), mask, torch.tensor([1.0, -1, -1, 1]))[0])
-                  for i in (inputs, swapped))
+    one, other = (
+        gradients(model, masked_grpo_loss(logps_of(model, i), mask, torch.tensor([1.0, -1, -1, 1]))[0])
+        for i in (inputs, swapped)
+    )
     assert_close(one, other, atol=1e-6, rtol=0)
 
 
@@ -180,10 +184,13 @@ def test_cut_after_the_reflection_is_the_same_loss(transcripts, tiny):
         inputs = batch(transcripts, tokenizer.pad_token_id, until)
         logps = logps_of(model, inputs)
         width = batch(transcripts, tokenizer.pad_token_id, "reflection")["completion_ids"].shape[1]
-        old, ref = (torch.nn.functional.pad(noisy(torch.full((4, width), -6.0), seed), (0, logps.shape[1] - width))
-                    for seed in (1, 2))
-        loss, seen = masked_grpo_loss(logps, inputs["completion_mask"] * inputs["tool_mask"],
-                                      torch.tensor([1.0, -1, -1, 1]), old, ref, beta=0.1)
+        old, ref = (
+            torch.nn.functional.pad(noisy(torch.full((4, width), -6.0), seed), (0, logps.shape[1] - width))
+            for seed in (1, 2)
+        )
+        loss, seen = masked_grpo_loss(
+            logps, inputs["completion_mask"] * inputs["tool_mask"], torch.tensor([1.0, -1, -1, 1]), old, ref, beta=0.1
+        )
         results.append((loss.item(), seen, gradients(model, loss)))
     (loss, seen, grads), (cut_loss, cut_seen, cut_grads) = results
     assert loss == pytest.approx(cut_loss, rel=1e-5)
@@ -199,27 +206,52 @@ def test_loss_and_gradient_equal_those_of_trl(tiny, transcripts, tmp_path):
     """One batch with pads, masks, clipped ratios, KL and a temperature through GRPOTrainer's own loss."""
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
+
     model, tokenizer = copy.deepcopy(tiny[0]), tiny[1]
     ours = copy.deepcopy(model)
     temperature, beta = 0.7, 0.2
-    config = GRPOConfig(output_dir=str(tmp_path), per_device_train_batch_size=4, num_generations=2, loss_type="grpo",
-                        temperature=temperature, beta=0.0, epsilon=0.2, report_to="none", bf16=False, use_cpu=True,
-                        gradient_checkpointing=False, log_level="error",
-                        use_bias_correction_kl=False)  # TRL's default multiplies the KL term by the ratio
-    trainer = GRPOTrainer(model=model, processing_class=tokenizer, args=config,
-                          reward_funcs=lambda completions, **_: [0.0] * len(completions),
-                          train_dataset=Dataset.from_list([{"prompt": [{"role": "user", "content": "."}]}] * 2))
+    config = GRPOConfig(
+        output_dir=str(tmp_path),
+        per_device_train_batch_size=4,
+        num_generations=2,
+        loss_type="grpo",
+        temperature=temperature,
+        beta=0.0,
+        epsilon=0.2,
+        report_to="none",
+        bf16=False,
+        use_cpu=True,
+        gradient_checkpointing=False,
+        log_level="error",
+        use_bias_correction_kl=False,
+    )  # TRL's default multiplies the KL term by the ratio
+    trainer = GRPOTrainer(
+        model=model,
+        processing_class=tokenizer,
+        args=config,
+        reward_funcs=lambda completions, **_: [0.0] * len(completions),
+        train_dataset=Dataset.from_list([{"prompt": [{"role": "user", "content": "."}]}] * 2),
+    )
     trainer.beta = beta  # set here, not in the config: with it TRL would look for a reference model by its name
     trainer.model.eval()  # TRL divides by accumulation steps in training mode; the model has no dropout
     inputs = batch(transcripts, tokenizer.pad_token_id, "retry")
     with torch.no_grad():
         now = logps_of(ours, inputs, temperature)
-    inputs |= {"old_per_token_logps": noisy(now, 1), "ref_per_token_logps": noisy(now, 2),
-               "advantages": group_advantages(torch.tensor([1.0, 0, 0, 1]), 2)}
+    inputs |= {
+        "old_per_token_logps": noisy(now, 1),
+        "ref_per_token_logps": noisy(now, 2),
+        "advantages": group_advantages(torch.tensor([1.0, 0, 0, 1]), 2),
+    }
     theirs = trainer._compute_loss(trainer.model, inputs)
-    loss, seen = masked_grpo_loss(logps_of(ours, inputs, temperature), inputs["completion_mask"] * inputs["tool_mask"],
-                                  inputs["advantages"], inputs["old_per_token_logps"], inputs["ref_per_token_logps"],
-                                  epsilon=0.2, beta=beta)
+    loss, seen = masked_grpo_loss(
+        logps_of(ours, inputs, temperature),
+        inputs["completion_mask"] * inputs["tool_mask"],
+        inputs["advantages"],
+        inputs["old_per_token_logps"],
+        inputs["ref_per_token_logps"],
+        epsilon=0.2,
+        beta=beta,
+    )
     assert abs(loss.item() - theirs.item()) < 1e-5
     assert abs(loss.item()) > 1e-2 and seen["clipped"] > 0 and seen["kl"] > 0  # a batch in which every term counts
     assert seen["kl"] == pytest.approx(trainer._metrics["eval"]["kl"][0], abs=1e-5)

@@ -37,17 +37,35 @@ def results(tmp_path):
     """Two seeds, vanilla and trained, one temperature."""
     for seed in (0, 1):
         for trained in (False, True):
-            record = {"task": "countdown", "model": "fake", "profile": "nano", "arm": "r3" if trained else "vanilla",
-                      "trained": trained, "seed": seed, "temperature": 1.0, "n": 400, "commit": "abc",
-                      "settings": {"four_bit": True, "dtype": "float32", "temperature": 1.0}}
+            record = {
+                "task": "countdown",
+                "model": "fake",
+                "profile": "nano",
+                "arm": "r3" if trained else "vanilla",
+                "trained": trained,
+                "seed": seed,
+                "temperature": 1.0,
+                "n": 400,
+                "commit": "abc",
+                "settings": {"four_bit": True, "dtype": "float32", "temperature": 1.0},
+            }
             outcomes = fake(400, seed * 2 + trained, 0.4, 0.6 if trained else 0.1)
-            write_json(outcomes_path(tmp_path / f"seed{seed}", trained, 1.0), {**record, "outcomes": outcomes.to_json()})
+            write_json(
+                outcomes_path(tmp_path / f"seed{seed}", trained, 1.0), {**record, "outcomes": outcomes.to_json()}
+            )
     return tmp_path
 
 
 def test_summary_has_every_figure_with_its_interval(results):
     rows = report.summary_rows(report.collect(results))
-    assert {r["metric"] for r in rows} == {"first_try", "second_try", "blind_retry", "generic_retry", "shuffled_retry", "leak_rate"}
+    assert {r["metric"] for r in rows} == {
+        "first_try",
+        "second_try",
+        "blind_retry",
+        "generic_retry",
+        "shuffled_retry",
+        "leak_rate",
+    }
     assert {r["seed"] for r in rows} == {0, 1, "all"}
     assert all(r["low"] <= r["mean"] <= r["high"] for r in rows)
     leak = [r for r in rows if r["metric"] == "leak_rate"]
@@ -114,10 +132,13 @@ def test_committed_summary_is_what_the_results_say(tmp_path):
     assert (tmp_path / "summary.csv").read_text() == (RESULTS / "summary.csv").read_text(), "run `make report`"
 
 
-@pytest.mark.parametrize("arguments, hint", [
-    (["reproduce", "--profile", "nonsense"], "choose one of nano"),
-    (["reproduce", "--task", "chess"], "choose one of countdown"),
-])
+@pytest.mark.parametrize(
+    "arguments, hint",
+    [
+        (["reproduce", "--profile", "nonsense"], "choose one of nano"),
+        (["reproduce", "--task", "chess"], "choose one of countdown"),
+    ],
+)
 def test_command_line_prints_one_sentence_and_fails(arguments, hint, capsys):
     assert main(arguments) == 1
     error = capsys.readouterr().err

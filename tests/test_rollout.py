@@ -109,8 +109,11 @@ def test_grown_conversation_is_the_tokenized_whole(tiny, problems, template):
     talk.put([said[2]] * len(problems), "retry")
     for ask, transcript in zip(asks, talk.transcripts):
         users, assistants = (ask, TASK.reflect_prompt, ask), said
-        messages = [m for user, assistant in zip(users, assistants)
-                    for m in ({"role": "user", "content": user}, {"role": "assistant", "content": assistant})]
+        messages = [
+            m
+            for user, assistant in zip(users, assistants)
+            for m in ({"role": "user", "content": user}, {"role": "assistant", "content": assistant})
+        ]
         whole = tokenizer.apply_chat_template(messages, tokenize=False)
         assert transcript.ids + tokenizer("<|im_end|>\n")["input_ids"] == tokenizer(whole)["input_ids"]
     assert talk.texts("reflection") == [said[1]] * len(problems)
@@ -126,11 +129,10 @@ def test_a_cut_off_message_is_closed_and_a_closed_one_is_not_closed_twice(tiny, 
     closing = "<|im_end|>\n<|im_start|>user\nAgain.<|im_end|>\n<|im_start|>assistant\n"
     assert texts == ["", "7", "77"]
     assert [t.tokens("attempt") for t in talk.transcripts] == [[end], [word, end], [word, word]]
-    whole = [tokenizer.decode(t.ids[t.spans["attempt"][0]:]) for t in talk.transcripts]
+    whole = [tokenizer.decode(t.ids[t.spans["attempt"][0] :]) for t in talk.transcripts]
     assert whole == [text + closing for text in texts]
 
 
-@pytest.mark.xfail(strict=True, reason="rollout._user_turn caches by tokenizer, not by chat template")
 def test_a_new_chat_template_is_used(tiny, problems):
     model, tokenizer = tiny[0], copy.deepcopy(tiny[1])
 
@@ -194,7 +196,6 @@ def test_logits_after_rewind(either, problems):
         talk.reply("retry", 5, 1.0)
 
 
-@pytest.mark.xfail(strict=True, raises=AttributeError, reason="rewind() forgets the logits of a fork")
 def test_rewind_to_a_fork(tiny, problems):
     """Sampling twice from one fork is what drawing more reflections of one failure needs."""
     talk = begin(*tiny, problems[:1])
@@ -214,7 +215,7 @@ def test_greedy_reply_is_that_of_generate(either, problems):
     model, tokenizer, _ = either
     talk = begin(model, tokenizer, problems)
     batch = tokenizer.pad({"input_ids": [t.ids for t in talk.transcripts]}, return_tensors="pt").to(model.device)
-    out = model.generate(**batch, do_sample=False, max_new_tokens=14)[:, batch["input_ids"].shape[1]:].tolist()
+    out = model.generate(**batch, do_sample=False, max_new_tokens=14)[:, batch["input_ids"].shape[1] :].tolist()
     talk.reply("attempt", 14, 0)
     end = tokenizer.eos_token_id
     expected = [row[: row.index(end) + 1] if end in row else row for row in out]
@@ -256,7 +257,6 @@ def test_a_row_without_a_question_is_an_error(tiny, problems):
         talk.reply("attempt", 3, 0)
 
 
-@pytest.mark.xfail(strict=True, raises=AttributeError, reason="reply() on a conversation that was never started")
 def test_a_conversation_that_was_not_started_is_an_error(tiny):
     with pytest.raises(ValueError, match="nothing to answer"):
         Conversation(*tiny, rows=2).reply("attempt", 3, 0)

@@ -7,7 +7,8 @@ from html.parser import HTMLParser
 
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from r3lib import show
 from r3lib.countdown import verify
@@ -57,9 +58,11 @@ class Tags(HTMLParser):
 
 def views(text: str) -> list[show.View]:
     verdict = Verdict(False, text, text)
-    return [show.transcript(make(prompt=text, reflection=text), Codepoints(), verdicts={"prompt": verdict}),
-            show.group([text], [verdict], [0.5], retries=[text]),
-            show.verdicts([text], [verdict], other=[text])]
+    return [
+        show.transcript(make(prompt=text, reflection=text), Codepoints(), verdicts={"prompt": verdict}),
+        show.group([text], [verdict], [0.5], retries=[text]),
+        show.verdicts([text], [verdict], other=[text]),
+    ]
 
 
 @pytest.fixture

@@ -193,7 +193,14 @@ def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 30
         seen, step = state["seen"], state["step"]
         for _ in range(step):
             next(stream)
-    log = (out / "log.jsonl").open("a")
+    log_path = out / "log.jsonl"
+    kept = (
+        [line for line in log_path.read_text().splitlines() if json.loads(line)["step"] <= step]
+        if log_path.exists()
+        else []
+    )
+    log_path.write_text("".join(line + "\n" for line in kept))
+    log = log_path.open("a")
     saved_at = started = time.monotonic()
     bar = tqdm(total=recipe.tokens, initial=seen, unit="tok", unit_scale=True, desc="r3-nano", mininterval=5)
     while seen < recipe.tokens:
