@@ -17,7 +17,7 @@ reproduce: $(VENV)/.core
 
 test: $(VENV)/.all
 	$(RUN) -m pytest
-	$(RUN) -m pytest --nbval --nbval-sanitize-with notebooks/sanitize.cfg --nbval-cell-timeout=900 -p no:cacheprovider notebooks
+	$(RUN) -m pytest --nbval --nbval-sanitize-with notebooks/sanitize.cfg --nbval-cell-timeout=900 -p no:cacheprovider --ignore=notebooks/05_countdown.ipynb notebooks
 
 lab: $(VENV)/.all
 	$(VENV)/bin/jupyter lab notebooks

@@ -82,7 +82,9 @@ def report_(_: argparse.Namespace) -> None:
             {str(t): report.differences(own, t) for t in sorted({r.record["temperature"] for r in own})},
         )
         write_text(folder / "report.html", report.html_page(f"R3, {folder.parent.name}, {folder.name}", own, folder))
-        report.insert(README, f"{folder.parent.name}-{folder.name}", report.table(own, temperature))
+        picture = f"![accuracy of every arm, vanilla and trained](results/{folder.parent.name}/{folder.name}/arms.png)"
+        text = f"{report.table(own, temperature)}\n\n{picture}"
+        report.insert(README, f"{folder.parent.name}-{folder.name}", text)
     _figure(RESULTS / "loop.png", plots.loop())
     print(f"Wrote {RESULTS / 'summary.csv'} and the tables and plots beside the results; README.md is up to date.")
 
