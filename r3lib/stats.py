@@ -37,8 +37,7 @@ def bootstrap(
     rng = np.random.default_rng(seed)
     means = []
     for _ in range(0, resamples, 500):  # in blocks, for memory
-        weights = rng.multinomial(n, np.full(n, 1 / n), size=500) / n  # how often each problem is drawn
-        by_seed = weights @ values.T  # (500, seeds)
+        by_seed = values[:, rng.integers(n, size=(500, n))].mean(-1).T  # (500, seeds), problems resampled
         means.append(np.take_along_axis(by_seed, rng.integers(seeds, size=(500, seeds)), 1).mean(1))
     tail = (1 - level) / 2
     low, high = np.quantile(np.concatenate(means)[:resamples], [tail, 1 - tail])
