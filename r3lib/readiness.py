@@ -15,16 +15,17 @@ import random
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from r3lib import countdown_data, prompts
-from r3lib.nano.corpus import OPENING, wrong_tree
+from r3lib.nano.corpus import OPENING, working, wrong_tree
 from r3lib.profiles import Profile
 from r3lib.rollout import Conversation, prompt_ids
 from r3lib.stats import wilson
 from r3lib.tasks import Task
 
 
-def written(tree: countdown_data.Node, verdict: str) -> str:
-    """A worked reflection about one equation, in the words of r3-nano's corpus."""
-    return f"{OPENING} {', '.join(countdown_data.steps(tree))}, {verdict}. Use {countdown_data.spell(tree)}."
+def written(numbers: list[int], tree: countdown_data.Node) -> str:
+    """A worked reflection that takes one equation for right, in the words of r3-nano's corpus."""
+    steps = ", ".join(choice + result for choice, result in working(numbers, tree))
+    return f"{OPENING} {steps}, yes. Use {countdown_data.spell(tree)}."
 
 
 def measure(
@@ -69,8 +70,8 @@ def measure(
         ]
         misses = [wrong_tree(rng, p["numbers"], p["target"]) for p in chunk]
         given = {
-            "retry after a right reflection": [written(t, "yes") for t in trees],
-            "retry after a wrong reflection": [written(t, "yes") for t in misses],
+            "retry after a right reflection": [written(p["numbers"], t) for p, t in zip(chunk, trees)],
+            "retry after a wrong reflection": [written(p["numbers"], t) for p, t in zip(chunk, misses)],
             "retry after a generic sentence": [prompts.GENERIC_REFLECTION] * len(chunk),
             "retry after its own reflection": None,
         }

@@ -9,7 +9,7 @@ Not here: plots (the notebooks draw their own; `COLORS` is for them too), single
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import zip_longest
@@ -29,11 +29,11 @@ COLORS = {
     "retry": "#009e73",
 }
 PLUS, MINUS = "#0072b2", "#d55e00"
-WIDTH = 88  # characters of a plain-text line beside the margin; a table's text column takes what is left of 120
+WIDTH = 88  # characters of a plain-text line beside the margin
 LIMIT = 400  # characters of a cell in a table; a transcript is never shortened
 
-CELL = "text-align:left;vertical-align:top;white-space:pre-wrap;overflow-wrap:anywhere"
-MONO = CELL + ";font-family:monospace"
+SHORT = "text-align:left;vertical-align:top;white-space:nowrap"
+LONG = "text-align:left;vertical-align:top;white-space:pre-wrap;overflow-wrap:break-word;min-width:10em"
 HEAD = "text-align:right;vertical-align:top;white-space:nowrap;font-weight:normal"
 
 
@@ -66,29 +66,25 @@ def transcript(
 
     trained: the span that carries gradient, None if there is none. verdicts: span -> the verdict on it.
     """
-    rows = []
-    for span, (start, end) in transcript.spans.items():
-        marked = span == trained
-        text = clean(tokenizer.decode(transcript.ids[start:end])).strip("\n") if end > start else "(empty)"
-        text = f"⟦{text}⟧" if marked else text
-        verdict = _verdict(verdicts[span]) if verdicts and span in verdicts else ""
-        length = f"{end - start} token{'' if end - start == 1 else 's'}"
-        rows.append((span, marked, f"▶ {span} (trained)" if marked else span, length, text, verdict))
-    margin = max((len(label) for _, _, label, *_ in rows), default=0)
+    labels = {span: f"▶ {span} (trained)" if span == trained else span for span in transcript.spans}
+    margin = max(map(len, labels.values()), default=0)
     lines, html = [], []
-    for span, marked, label, length, text, verdict in rows:
-        bar = "┃" if marked else "│"
-        body = _wrap(text, WIDTH) + _wrap(verdict, WIDTH)
-        lines += [
-            f"{left:>{margin}} {bar} {line}".rstrip() for left, line in zip_longest((label, length), body, fillvalue="")
-        ]
-        color = COLORS.get(span, "#cc79a7")
-        tint = f";background:{color}33;text-decoration:underline;text-underline-offset:3px" if marked else ""
-        note = f'<br><span style="text-decoration:none;font-style:italic">{escape(verdict)}</span>' if verdict else ""
+    for span, (start, end) in transcript.spans.items():
+        text = clean(tokenizer.decode(transcript.ids[start:end])).strip("\n") if end > start else "(empty)"
+        length = f"{end - start} token{'' if end - start == 1 else 's'}"
+        verdict = verdicts.get(span) if verdicts else None
+        note = f"{_mark(verdict)}: {clean(verdict.reason)}" if verdict else ""
+        color, edge, bar, label, tint = COLORS.get(span, "#cc79a7"), "4px solid", "│", escape(labels[span]), ""
+        if span == trained:
+            text, edge, bar, label = f"⟦{text}⟧", "7px double", "┃", f"<b>{label}</b>"
+            tint = f"background:{color}33;text-decoration:underline;text-underline-offset:3px"
+        margins = labels[span], length
+        for left, line in zip_longest(margins, [*_wrap(text, WIDTH), *_wrap(note, WIDTH)], fillvalue=""):
+            lines.append(f"{left:>{margin}} {bar} {line}".rstrip())
         html.append(
-            f'<tr><th scope="row" style="{HEAD};border-right:4px {"double" if marked else "solid"} {color}">'
-            f"{'<b>' + escape(label) + '</b>' if marked else escape(label)}<br><small>{length}</small></th>"
-            f'<td style="{CELL}"><span style="font-family:monospace{tint}">{escape(text)}</span>{note}</td></tr>'
+            f'<tr><th scope="row" style="{HEAD};border-right:{edge} {color}">{label}<br><small>{length}</small></th>'
+            f'<td style="{LONG}"><span style="font-family:monospace;{tint}">{escape(text)}</span>'
+            f"{'<br><i>' + escape(note) + '</i>' if note else ''}</td></tr>"
         )
     return View("\n".join(lines), _table(html))
 
@@ -104,35 +100,20 @@ def group(
     Raises ValueError if the lists differ in length.
     """
     values = [float(a) for a in advantages]
-    _same_length(reflections, verdicts, values, *([] if retries is None else [retries]))
     largest = max(map(abs, values), default=0.0) or 1.0
-    lines, html = (
-        [],
-        [_header(["", "advantage", "", "retry's verdict", "reflection", *(["retry"] if retries is not None else [])])],
-    )
-    for i, (said, verdict, value) in enumerate(zip(reflections, verdicts, values)):
-        size = abs(value) / largest
-        bar = "█" * round(6 * size)
-        left, right = (bar, "") if value < 0 else ("", bar)
-        answer = "" if retries is None else _short(retries[i])
-        lead = f"{i:>3}  {value:+6.2f} {left:>6}│{right:<6}  {_mark(verdict):<18}  "
-        width = max(WIDTH // 2, 120 - len(lead))
-        body = _wrap(_short(said), width) + _wrap(f"→ {answer}" if answer else "", width)
-        lines += [f"{head}{line}".rstrip() for head, line in zip_longest([lead], body, fillvalue=" " * len(lead))]
-        html.append(
-            f'<tr><th scope="row" style="{HEAD}">{i}</th><td style="{MONO};text-align:right">{value:+.2f}</td>'
-            f'<td aria-hidden="true">{_bar(value, size)}</td><td style="{CELL}">{escape(_mark(verdict))}</td>'
-            f'<td style="{CELL}">{escape(_short(said))}</td>'
-            + (f'<td style="{MONO}">{escape(answer)}</td></tr>' if retries is not None else "</tr>")
-        )
-    note = (
-        ""
-        if any(values) or not values
-        else "All verdicts are the same, so every advantage is 0: this group gives no gradient."
-    )
-    names = "retry's verdict", "reflection" if retries is None else "reflection → retry"
-    head = f"{'#':>3}  {'advantage':<20}  {names[0]:<18}  {names[1]}"
-    return View("\n".join([head, *lines, *([note] if note else [])]), _table(html) + (f"<p>{note}</p>" if note else ""))
+    sizes = [abs(v) / largest for v in values]
+    blocks = ["█" * round(6 * size) for size in sizes]
+    short = {
+        "advantage": [f"{v:+9.2f}" for v in values],
+        "": [f"{b:>6}│      " if v < 0 else f"      │{b:<6}" for v, b in zip(values, blocks)],
+        "retry's verdict": [_mark(v) for v in verdicts],
+    }
+    long = {"reflection": reflections} | ({} if retries is None else {"retry": retries})
+    view = _grid(short, long, raw={"": [_bar(v, size) for v, size in zip(values, sizes)]})
+    if any(values) or not values:
+        return view
+    note = "All verdicts are the same, so every advantage is 0: this group gives no gradient."
+    return View(f"{view.text}\n{note}", f"{view.html}<p>{note}</p>")
 
 
 def verdicts(responses: Sequence[str], verdicts: Sequence[Verdict], **others: Sequence[str | bool]) -> View:
@@ -140,39 +121,43 @@ def verdicts(responses: Sequence[str], verdicts: Sequence[Verdict], **others: Se
 
     Raises ValueError if the lists differ in length.
     """
-    _same_length(responses, verdicts, *others.values())
-    columns = {
-        name: [("✔ yes" if v else "✘ no") if isinstance(v, bool) else clean(v) for v in said]
-        for name, said in others.items()
-    }
-    names = [name.replace("_", " ") for name in columns]
-    widths = [max([len(name), *map(len, column)]) for name, column in zip(names, columns.values())]
-    lines = [
-        "  ".join(
-            [f"{'#':>3}", *(f"{n:<{w}}" for n, w in zip(names, widths)), f"{'verdict':<18}", "response and reason"]
-        )
-    ]
-    html = [_header(["", "response", *names, "verdict", "reason"])]
-    for i, (response, verdict) in enumerate(zip(responses, verdicts)):
-        said = [column[i] for column in columns.values()]
-        lead = "  ".join([f"{i:>3}", *(f"{s:<{w}}" for s, w in zip(said, widths)), f"{_mark(verdict):<18}", ""])
-        width = max(WIDTH // 2, 120 - len(lead))
-        body = _wrap(_short(response), width) + _wrap(f"({clean(verdict.reason)})", width)
-        lines += [f"{head}{line}".rstrip() for head, line in zip_longest([lead], body, fillvalue=" " * len(lead))]
+    words = {True: "✔ yes", False: "✘ no"}
+    short = {name.replace("_", " "): [words.get(s) or clean(s) for s in said] for name, said in others.items()}
+    short["verdict"] = [_mark(v) for v in verdicts]
+    return _grid(short, {"response": responses, "reason": [v.reason for v in verdicts]})
+
+
+def _grid(
+    short: dict[str, Sequence[str]], long: dict[str, Sequence[str]], raw: dict[str, list[str]] | None = None
+) -> View:
+    """A numbered table: `short` columns stay on one line, `long` ones wrap.
+
+    As plain text the long ones stand one below the other, after arrows. raw: HTML for a short column whose text is a
+    drawing.
+    """
+    columns = [*short.values(), *long.values()]
+    if len(set(map(len, columns))) > 1:
+        raise ValueError(f"One entry for each row is needed, got lists of {', '.join(str(len(c)) for c in columns)}.")
+    widths = [max(map(len, [name, *column])) for name, column in short.items()]
+    lines = ["  ".join(["  #", *(f"{name:<{w}}" for name, w in zip(short, widths)), " → ".join(long)])]
+    html = ["".join(f'<th scope="col" style="{SHORT}">{escape(name)}</th>' for name in ("", *short, *long))]
+    for i in range(len(columns[0])):
+        lead = "  ".join([f"{i:>3}", *(f"{column[i]:<{w}}" for column, w in zip(short.values(), widths)), ""])
+        texts = [_short(column[i]) for column in long.values()]
+        told = [texts[0], *(f"→ {text}" for text in texts[1:])]
+        body = [line for text in told for line in _wrap(text, max(WIDTH // 2, 120 - len(lead)))]
+        lines += [f"{left}{line}".rstrip() for left, line in zip_longest([lead], body, fillvalue=" " * len(lead))]
+        cells = [raw[name][i] if raw and name in raw else escape(column[i].strip()) for name, column in short.items()]
         html.append(
-            f'<tr><th scope="row" style="{HEAD}">{i}</th><td style="{MONO}">{escape(_short(response))}</td>'
-            + "".join(f'<td style="{CELL}">{escape(s)}</td>' for s in said)
-            + f'<td style="{CELL}">{escape(_mark(verdict))}</td><td style="{CELL}">{escape(clean(verdict.reason))}</td></tr>'
+            f'<th scope="row" style="{HEAD}">{i}</th>'
+            + "".join(f'<td style="{SHORT}">{cell}</td>' for cell in cells)
+            + "".join(f'<td style="{LONG}">{escape(text)}</td>' for text in texts)
         )
-    return View("\n".join(lines), _table(html))
+    return View("\n".join(lines), _table(f"<tr>{row}</tr>" for row in html))
 
 
 def _mark(verdict: Verdict) -> str:
     return f"{'✔' if verdict.ok else '✘'} {clean(verdict.kind)}"
-
-
-def _verdict(verdict: Verdict) -> str:
-    return f"{_mark(verdict)}: {clean(verdict.reason)}"
 
 
 def _short(text: str) -> str:
@@ -182,35 +167,22 @@ def _short(text: str) -> str:
 
 def _wrap(text: str, width: int) -> list[str]:
     """Lines of at most `width` characters; no text gives no line."""
-    return (
-        [piece for line in text.split("\n") for piece in wrap(line, width, break_on_hyphens=False) or [""]]
-        if text
-        else []
-    )
+    lines = text.split("\n") if text else []
+    return [piece for line in lines for piece in wrap(line, width, break_on_hyphens=False) or [""]]
 
 
 def _bar(value: float, size: float) -> str:
-    """A bar of up to 40 pixels to the right of the middle (plus) or to the left of it (minus)."""
+    """A bar of up to 40 pixels to the right of the middle (plus) or to the left of it (minus). The sign is in words."""
     width = round(40 * size)
     start, color = (40 - width, MINUS) if value < 0 else (40, PLUS)
+    place = "position:absolute;height:12px"
     return (
-        '<div style="position:relative;width:80px;height:12px"><div style="position:absolute;left:40px;height:12px;'
-        f'border-left:1px solid"></div><div style="position:absolute;left:{start}px;width:{width}px;height:12px;'
-        f'background:{color}"></div></div>'
+        '<div aria-hidden="true" style="position:relative;width:80px;height:12px;margin-top:3px">'
+        f'<div style="{place};left:40px;border-left:1px solid"></div>'
+        f'<div style="{place};left:{start}px;width:{width}px;background:{color}"></div></div>'
     )
 
 
-def _header(names: Sequence[str]) -> str:
-    return "<tr>" + "".join(f'<th scope="col" style="text-align:left">{escape(name)}</th>' for name in names) + "</tr>"
-
-
-def _table(rows: Sequence[str]) -> str:
+def _table(rows: Iterable[str]) -> str:
     """The class keeps MathJax from reading a model's dollar signs."""
     return f'<table class="tex2jax_ignore mathjax_ignore" style="border-collapse:collapse">{"".join(rows)}</table>'
-
-
-def _same_length(*lists: Sequence) -> None:
-    if len({len(each) for each in lists}) > 1:
-        raise ValueError(
-            f"One entry for each row is needed, got lists of {', '.join(str(len(each)) for each in lists)}."
-        )

@@ -22,7 +22,7 @@ from r3lib.countdown_data import key, value_of
 from r3lib.files import DATA, read_jsonl
 from r3lib.nano import train as recipe_module
 from r3lib.nano.corpus import OPENING, Message, corpus, drill, wrong_tree
-from r3lib.nano.train import Recipe, encode, train
+from r3lib.nano.train import Phase, Recipe, encode, train
 from r3lib.profiles import PROFILES
 
 TOY = Recipe(
@@ -32,7 +32,7 @@ TOY = Recipe(
     heads=2,
     kv_heads=1,
     vocab_size=400,
-    tokens=60_000,
+    phases=(Phase(40_000, 1.0, drills=0.0, left=False), Phase(20_000, 0.5, drills=0.2, left=True)),
     batch_tokens=512,
     sizes=(3,),
 )
@@ -154,6 +154,26 @@ def test_a_wrong_tree_is_wrong_even_where_every_try_hits_the_target():
         assert value_of(wrong_tree(random.Random(seed), [11, 20], 31)) != 31
 
 
+def test_workings_are_true_and_name_what_is_left():
+    """Every step is right arithmetic on what is at hand: results so far and the untouched numbers, named after it."""
+    checked = 0
+    for text in itertools.islice(corpus(13, set()), 300):
+        if len(text) != 6 or not text[3].text.startswith(OPENING) or not text[3].loss:
+            continue
+        numbers, target = problem_of(text)
+        for candidate in re.findall(r"[.] (\d[^.]*), (?:no|yes)[.]", text[3].text):
+            untouched, results = list(numbers), []
+            for a, op, b, result, _, left in re.findall(r"(\d+) ([-+*/]) (\d+) = (\d+)( \(([\d ]+)\))?", candidate):
+                assert value_of((op, int(a), int(b))) == int(result)
+                for operand in (int(a), int(b)):
+                    (results if operand in results else untouched).remove(operand)
+                results.append(int(result))
+                assert [int(word) for word in left.split()] == untouched
+            assert len(results) == 1 and not untouched
+            checked += 1
+    assert checked > 200
+
+
 def test_drills_are_true_and_teach_their_results(drills):
     for ask, reply in drills:
         facts = re.findall(r"(\d+) ([-+*/]) (\d+) = (\d+)", reply.text)
@@ -223,7 +243,7 @@ def test_decoding_undoes_encoding(tokenizer, text):
 
 
 def run_toy(out: Path, stop_at: int | None = None) -> list[float]:
-    """Train the toy with a checkpoint after every step; returns the progress at which each step began.
+    """Train the toy with a checkpoint after every step; returns the tokens of its phase that each step had seen.
 
     A few hundred texts, encoded once, stand for the endless corpus. stop_at: the step that is killed.
     """
@@ -239,11 +259,11 @@ def run_toy(out: Path, stop_at: int | None = None) -> list[float]:
         code = dict(zip(distinct, encode(tokenizer, list(distinct.values()))))
         return [code[id(text)] for text in pool]
 
-    def watched_rate(progress, *rest):
+    def watched_rate(tokens, phase):
         if len(seen) == stop_at:
             raise KeyboardInterrupt
-        seen.append(progress)
-        return rate(progress, *rest)
+        seen.append(tokens)
+        return rate(tokens, phase)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recipe_module, "corpus", short_corpus)
@@ -258,14 +278,14 @@ def run_toy(out: Path, stop_at: int | None = None) -> list[float]:
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory):
-    """(folder, progress at each step) of one uninterrupted run."""
+    """(folder, tokens seen at each step) of one uninterrupted run."""
     out = tmp_path_factory.mktemp("toy")
     return out, run_toy(out)
 
 
 @pytest.fixture(scope="module")
 def resumed(tmp_path_factory):
-    """(folder, progress at each step) of the same run, killed in step 121 and run again."""
+    """(folder, tokens seen at each step) of the same run, killed in step 121 and run again."""
     out = tmp_path_factory.mktemp("resumed")
     before = run_toy(out, stop_at=120)
     assert (out / "checkpoint.pt").exists() and not (out / "model.safetensors").exists()
@@ -292,7 +312,7 @@ def test_the_recipe_writes_a_model_that_loads(toy):
 
 
 def test_a_killed_recipe_goes_on_with_the_same_batches(toy, resumed):
-    """The steps begin at the same progress, and the weights are the whole run's."""
+    """The steps begin at the same tokens, and the weights are the whole run's."""
     assert resumed[1] == toy[1]
     weights = [load_file(out / "model.safetensors") for out, _ in (resumed, toy)]
     torch.testing.assert_close(*weights, atol=2e-3, rtol=1e-2)

@@ -155,7 +155,7 @@ def test_a_table_shortens_what_no_one_reads_to_the_end():
 
 
 def test_lists_of_different_lengths_are_refused():
-    with pytest.raises(ValueError, match="lists of 1, 2"):
+    with pytest.raises(ValueError, match="lists of 2, 1, 2"):
         show.verdicts(["a"], [RIGHT, WRONG])
-    with pytest.raises(ValueError, match="lists of 1, 1, 2"):
+    with pytest.raises(ValueError, match="lists of 2, 2, 1, 1"):
         show.group(["a"], [RIGHT], [0.1, 0.2])

@@ -23,7 +23,8 @@ from r3lib import prompts
 
 WORKED_SHARE = 0.15  # of reflections whose kind carries loss
 OPENING = "Let me try."
-MAX_CANDIDATES = 4
+# how often 0, 1, 2, ... misses come before the candidate that fits; longer ones would not fit in a reflection's tokens
+MISSES = {3: (35, 25, 18, 12, 6, 4), 4: (45, 30, 15, 10, 0, 0)}
 
 GENERIC = (
     "I am sorry, my answer was wrong. I will be more careful next time.",
@@ -116,6 +117,19 @@ def wrong_answer(rng: random.Random, numbers: list[int], target: int) -> tuple[s
     return problems.spell(wrong_tree(rng, other, target)), "I used the wrong numbers."
 
 
+def working(numbers: list[int], tree: problems.Node, left: bool = True) -> list[tuple[str, str]]:
+    """The steps of a tree as (choice, result): ("54 + 21", " = 75 (15 89)"), untouched numbers in parentheses."""
+    untouched, results, out = [str(n) for n in numbers], [], []
+    for step in problems.steps(tree):
+        choice, result = step.split(" = ")
+        a, _, b = choice.split()
+        for operand in (a, b):
+            (results if operand in results else untouched).remove(operand)
+        results.append(result)
+        out.append((choice, f" = {result}" + (f" ({' '.join(untouched)})" if left and untouched else "")))
+    return out
+
+
 def worked(
     rng: random.Random,
     message: Message,
@@ -123,21 +137,22 @@ def worked(
     target: int,
     trees: list[problems.Node],
     opening_loss: bool,
+    left: bool,
 ) -> Message:
     """Candidates worked out step by step until one fits, and the equation to use."""
     message.add(OPENING, opening_loss)
     tried = {problems.spell(t) for t in trees}
-    for _ in range(rng.choices(range(MAX_CANDIDATES), (45, 25, 18, 12))[0]):
+    for _ in range(rng.choices(range(6), MISSES[len(numbers)])[0]):
         candidate = wrong_tree(rng, numbers, target)
         if problems.value_of(candidate) == target or problems.spell(candidate) in tried:
             continue
         tried.add(problems.spell(candidate))
-        for i, step in enumerate(problems.steps(candidate)):
-            choice, result = step.split(" = ")
-            message.add(f"{', ' if i else ' '}{choice}", False).add(f" = {result}", True)
+        for i, (choice, result) in enumerate(working(numbers, candidate, left)):
+            message.add(f"{', ' if i else ' '}{choice}", False).add(result, True)
         message.add(", no.", True)
     tree = rng.choice(trees)
-    message.add(" " + ", ".join(problems.steps(tree)) + f", yes. Use {problems.spell(tree)}.", True)
+    steps = ", ".join(choice + result for choice, result in working(numbers, tree, left))
+    message.add(f" {steps}, yes. Use {problems.spell(tree)}.", True)
     return message
 
 
@@ -158,7 +173,7 @@ def useless(rng: random.Random, numbers: list[int], diagnosis: str) -> str:
 
 
 def conversation(
-    rng: random.Random, numbers: list[int], target: int, trees: list[problems.Node], other: str
+    rng: random.Random, numbers: list[int], target: int, trees: list[problems.Node], other: str, left: bool
 ) -> list[Message]:
     """One training text. `other`: a reflection on another problem, for the retries that must not follow it blindly."""
     ask = Message("user", task(numbers, target))
@@ -175,7 +190,8 @@ def conversation(
     kind = rng.random()
     if kind < 0.62:
         # the opening's loss on few of the worked ones makes them WORKED_SHARE of what carries loss (0.30 useless)
-        worked(rng, reflection, numbers, target, trees, rng.random() < WORKED_SHARE / (1 - WORKED_SHARE) * 0.30 / 0.62)
+        opened = rng.random() < WORKED_SHARE / (1 - WORKED_SHARE) * 0.30 / 0.62
+        worked(rng, reflection, numbers, target, trees, opened, left)
         used = reflection.text.rsplit("Use ", 1)[1][:-1]
         right = Message("assistant").add(f"<answer>{used}</answer>", True)
     elif kind < 0.92:
@@ -183,7 +199,7 @@ def conversation(
     elif kind < 0.96:
         reflection.add(other, False)
     else:
-        worked(rng, reflection, numbers, target, trees, False)
+        worked(rng, reflection, numbers, target, trees, False, left)
         reflection.text = reflection.text[
             : rng.randint(len(OPENING), max(len(OPENING), reflection.text.index("yes") - 2))
         ]
@@ -207,10 +223,12 @@ def drill(rng: random.Random, facts: int = 13) -> list[Message]:
     return [Message("user", "Compute."), reply]
 
 
-def corpus(seed: int, held_out: set, sizes: tuple[int, ...] = (3, 4), drills: float = 0.0) -> Iterator[list[Message]]:
+def corpus(
+    seed: int, held_out: set, sizes: tuple[int, ...] = (3, 4), drills: float = 0.0, left: bool = True
+) -> Iterator[list[Message]]:
     """Endless conversations about problems that share no key with `held_out` (train, validation and test splits).
 
-    drills: share of texts that are bare arithmetic instead.
+    drills: share of texts that are bare arithmetic instead. left: workings name the numbers not yet touched.
     """
     rng = random.Random(seed)
     other = rng.choice(GENERIC)
@@ -221,7 +239,7 @@ def corpus(seed: int, held_out: set, sizes: tuple[int, ...] = (3, 4), drills: fl
             yield drill(rng)
             continue
         trees = problems.simplest(nodes)
-        text = conversation(rng, numbers, target, trees, other)
+        text = conversation(rng, numbers, target, trees, other, left)
         if len(text) == 6:
             other = text[3].text
         yield text

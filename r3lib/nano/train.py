@@ -1,7 +1,8 @@
 """The recipe of r3-nano: from nothing to a hub-format checkpoint in one command (`make nano`).
 
 A Qwen2-architecture causal LM learns the texts of `r3lib.nano.corpus` in float32 on the CPU (or a GPU where there is
-one): matrices by Muon, everything else by AdamW, a short warm-up, then straight down to zero.
+one): matrices by Muon, everything else by AdamW. Two phases, each with its own texts and its own ramp of the learning
+rate: many bare sums and terse workings first, then workings that also name the numbers that are left.
 Killed runs go on from their last checkpoint.
 """
 
@@ -13,6 +14,7 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -21,6 +23,17 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from r3lib.nano.corpus import Message, corpus
 from r3lib.nano.tokenizer import train_tokenizer
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training: the rate rises to `peak` (a share of the full one), then falls straight to zero."""
+
+    tokens: int
+    peak: float
+    drills: float  # share of texts that are bare arithmetic
+    left: bool  # workings name the numbers that are left after each step
+    warmup: float = 0.01  # share of the phase
 
 
 @dataclass(frozen=True)
@@ -33,13 +46,14 @@ class Recipe:
     heads: int = 4
     kv_heads: int = 2
     vocab_size: int = 1700
-    tokens: int = 13_000_000
+    phases: tuple[Phase, ...] = (
+        Phase(13_000_000, peak=1.0, drills=0.25, left=False),
+        Phase(9_000_000, peak=0.6, drills=0.06, left=True, warmup=0.03),
+    )
     batch_tokens: int = 8_192
     muon_lr: float = 0.01
     adam_lr: float = 2e-3
     weight_decay: float = 0.01
-    warmup: float = 0.01  # share of the run
-    drills: float = 0.25  # share of texts that are bare arithmetic
     seed: int = 0
     sizes: tuple[int, ...] = (3, 4)
 
@@ -151,9 +165,10 @@ def make_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCa
     )
 
 
-def rate(progress: float, recipe: Recipe) -> float:
-    """Share of the full learning rate at `progress` in [0, 1]: a short warm-up, then straight down to zero."""
-    return min(progress / recipe.warmup, (1 - progress) / (1 - recipe.warmup))
+def rate(seen: int, phase: Phase) -> float:
+    """Share of the full learning rate after `seen` tokens of a phase."""
+    progress = min(1.0, seen / phase.tokens)
+    return phase.peak * min(progress / phase.warmup, (1 - progress) / (1 - phase.warmup))
 
 
 def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 300.0) -> None:
@@ -162,13 +177,13 @@ def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 30
     held_out: keys of problems (`r3lib.countdown_data.key`) that no text may be about.
     """
     out.mkdir(parents=True, exist_ok=True)
-    texts = corpus(recipe.seed, held_out, recipe.sizes, recipe.drills)
-    sample = [next(texts) for _ in range(4000)]
     checkpoint = out / "checkpoint.pt"
     if checkpoint.exists():
         tokenizer = PreTrainedTokenizerFast.from_pretrained(out)
     else:
-        words = [m.text for text in sample for m in text] + [
+        first = recipe.phases[0]
+        texts = islice(corpus(recipe.seed, held_out, recipe.sizes, first.drills, first.left), 4000)
+        words = [m.text for text in texts for m in text] + [
             f"{role}\n" for role in ("user", "assistant", "system")
         ] * 4000
         words += [str(number) for number in range(1000)] * 50  # every number to 999 is one token
@@ -183,16 +198,13 @@ def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 30
         torch.optim.AdamW(rest, recipe.adam_lr, betas=(0.9, 0.95), weight_decay=0.0),
     ]
     full = [group["lr"] for o in optimizers for group in o.param_groups]
-    stream = batches(tokenizer, texts, recipe.batch_tokens, random.Random(recipe.seed))
-    seen = step = 0
+    seen = step = begun = 0  # tokens and steps so far, the step at which the phase began
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(state["model"])
         for optimizer, saved in zip(optimizers, state["optimizers"]):
             optimizer.load_state_dict(saved)
-        seen, step = state["seen"], state["step"]
-        for _ in range(step):
-            next(stream)
+        seen, step, begun = state["seen"], state["step"], state["begun"]
     log_path = out / "log.jsonl"
     kept = (
         [line for line in log_path.read_text().splitlines() if json.loads(line)["step"] <= step]
@@ -202,57 +214,69 @@ def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 30
     log_path.write_text("".join(line + "\n" for line in kept))
     log = log_path.open("a")
     saved_at = started = time.monotonic()
-    bar = tqdm(total=recipe.tokens, initial=seen, unit="tok", unit_scale=True, desc="r3-nano", mininterval=5)
-    while seen < recipe.tokens:
-        ids, labels = (t.to(device) for t in next(stream))
-        share = rate((seen + 1) / recipe.tokens, recipe)
-        for group, lr in zip((g for o in optimizers for g in o.param_groups), full):
-            group["lr"] = lr * share
-        carries = labels[:, 1:] != -100  # (rows, length - 1)
-        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1][
-            carries
-        ]  # (tokens with loss, hidden)
-        loss = torch.nn.functional.cross_entropy(model.lm_head(hidden), labels[:, 1:][carries])
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        seen, step = seen + ids.numel(), step + 1
-        bar.update(ids.numel())
-        if step % 20 == 0:
-            bar.set_postfix(loss=f"{loss.item():.3f}")
-            log.write(
-                json.dumps(
-                    {
-                        "step": step,
-                        "tokens": seen,
-                        "loss": round(loss.item(), 4),
-                        "norm": round(norm.item(), 3),
-                        "rate": round(share, 4),
-                        "seconds": round(time.monotonic() - started, 1),
-                    }
+    total = sum(phase.tokens for phase in recipe.phases)
+    bar = tqdm(total=total, initial=seen, unit="tok", unit_scale=True, desc="r3-nano", mininterval=5)
+    end = 0
+    for number, phase in enumerate(recipe.phases):
+        start, end = end, end + phase.tokens
+        if seen >= end:
+            continue
+        texts = corpus(recipe.seed + number, held_out, recipe.sizes, phase.drills, phase.left)
+        stream = batches(tokenizer, texts, recipe.batch_tokens, random.Random(recipe.seed))
+        for _ in range(step - begun):
+            next(stream)
+        while seen < end:
+            ids, labels = (t.to(device) for t in next(stream))
+            share = rate(seen + 1 - start, phase)
+            for group, lr in zip((g for o in optimizers for g in o.param_groups), full):
+                group["lr"] = lr * share
+            carries = labels[:, 1:] != -100  # (rows, length - 1)
+            hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1][
+                carries
+            ]  # (tokens with loss, hidden)
+            loss = torch.nn.functional.cross_entropy(model.lm_head(hidden), labels[:, 1:][carries])
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+            seen, step = seen + ids.numel(), step + 1
+            bar.update(ids.numel())
+            if step % 20 == 0:
+                bar.set_postfix(loss=f"{loss.item():.3f}")
+                log.write(
+                    json.dumps(
+                        {
+                            "step": step,
+                            "tokens": seen,
+                            "loss": round(loss.item(), 4),
+                            "norm": round(norm.item(), 3),
+                            "rate": round(share, 4),
+                            "seconds": round(time.monotonic() - started, 1),
+                        }
+                    )
+                    + "\n"
                 )
-                + "\n"
-            )
-            log.flush()
-        if math.isnan(loss.item()):
-            raise FloatingPointError(
-                f"The loss is not a number at step {step}: lower muon_lr or adam_lr in the recipe."
-            )
-        if time.monotonic() - saved_at > checkpoint_every:
-            saved_at = time.monotonic()
-            partial = checkpoint.with_suffix(".tmp")
-            torch.save(
-                {
-                    "model": model.state_dict(),
-                    "optimizers": [o.state_dict() for o in optimizers],
-                    "seen": seen,
-                    "step": step,
-                },
-                partial,
-            )
-            partial.replace(checkpoint)
+                log.flush()
+            if math.isnan(loss.item()):
+                raise FloatingPointError(
+                    f"The loss is not a number at step {step}: lower muon_lr or adam_lr in the recipe."
+                )
+            if time.monotonic() - saved_at > checkpoint_every:
+                saved_at = time.monotonic()
+                partial = checkpoint.with_suffix(".tmp")
+                torch.save(
+                    {
+                        "model": model.state_dict(),
+                        "optimizers": [o.state_dict() for o in optimizers],
+                        "seen": seen,
+                        "step": step,
+                        "begun": begun,
+                    },
+                    partial,
+                )
+                partial.replace(checkpoint)
+        begun = step
     model.to(torch.bfloat16).save_pretrained(out)
     (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n")
     checkpoint.unlink(missing_ok=True)
