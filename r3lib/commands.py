@@ -34,13 +34,13 @@ def _figure(path: Path, figure) -> None:
 
 
 def reproduce(options: argparse.Namespace) -> None:
-    """One seed of an experiment, then its table, plots and page, beside the stored runs."""
+    """One seed of an experiment at the sampling temperature, then its table, plots and page, beside the stored runs."""
     task, chosen = _task(options.task), profile(options.profile)
     name = f"{task.name}-{experiment.model_name(chosen)}-seed{options.seed}"
     out = options.out / name
     print(f"{task.name} with {experiment.model_name(chosen)}, seed {options.seed}, into {out}")
     print(f"Profile {chosen.name}: {chosen.fits()}.")
-    experiment.run(task, chosen, options.seed, out, out / "work")
+    experiment.run(task, chosen, options.seed, out, out / "work", temperatures=(chosen.temperature,))
     runs = report.collect(out)
     report.write_summary(runs, out / "summary.csv")
     stored_folder = RESULTS / task.name / chosen.name

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 import trl
+from peft import get_peft_model
 
-from r3lib import prompts
+from r3lib import models, prompts
 from r3lib.countdown import TASK
+from r3lib.profiles import PROFILES
 from r3lib.rollout import SPANS, Conversation, Transcript, prompt_ids
 
 TOLERANCE = {"tiny": 1e-4, "nano": 1e-3}
@@ -238,6 +240,46 @@ def test_a_row_that_ended_is_not_written_to(tiny, problems, monkeypatch):
     talk.say("Again.", "again")
     assert_cache_is_exact(talk, TOLERANCE["tiny"])
     assert talk._mask.sum(1).tolist() == [len(t.ids) for t in talk.transcripts]
+
+
+def test_rows_that_end_leave_the_batch_and_come_back(either, problems):
+    """Four rows, then two, then one are read; afterwards each has its own tokens in the cache, and no others."""
+    model, tokenizer, tolerance = either
+    end, a, b, c = tokenizer.eos_token_id, 300, 301, 302
+    talk = begin(model, tokenizer, problems[:4])
+    asked = [len(t.ids) for t in talk.transcripts]
+    sizes = []
+    handle = model.register_forward_hook(lambda module, args, output: sizes.append(output.logits.shape[0]))
+    with dictated(model, [[end, end, a, b], [a, a, b, end], [c, a], [a], [end]]):
+        talk.reply("attempt", 5, 0)
+    handle.remove()
+    assert sizes == [4, 4, 2, 1, 1]
+    assert [t.ids[n:] for t, n in zip(talk.transcripts, asked)] == [[end], [end], [a, b, c, a, end], [b, end]]
+    talk.say([f"Again, {'and ' * row}once more." for row in range(4)], "again")
+    assert_cache_is_exact(talk, tolerance)
+    assert talk._mask.sum(1).tolist() == [len(t.ids) for t in talk.transcripts]
+
+
+def test_unpacked_layers_are_those_of_nf4(nano, problems):
+    """Inside `unpacked` the logits are the same, with an adapter on and off; afterwards the layers are as before."""
+    base, tokenizer = nano
+    ids = torch.tensor([prompt_ids(tokenizer, TASK.messages(problems[0]))])
+    model = get_peft_model(copy.deepcopy(base), models.lora(PROFILES["nano"]))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(0, 0.05)
+        on = model(ids).logits
+        with models.unpacked(model):
+            on_unpacked = model(ids).logits
+            assert any("forward" in vars(module) for module in model.modules())
+        with model.disable_adapter():
+            off = model(ids).logits
+            with models.unpacked(model):
+                off_unpacked = model(ids).logits
+    assert (on - off).abs().max() > 0.1 and not any("forward" in vars(module) for module in model.modules())
+    torch.testing.assert_close(on_unpacked, on, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(off_unpacked, off, atol=1e-3, rtol=1e-3)
 
 
 def test_the_seed_decides_what_is_sampled(tiny, problems):

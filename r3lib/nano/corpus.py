@@ -5,7 +5,7 @@ What the model *says* is set by the texts that carry loss; what it can *use* by 
 - an attempt or a retry that carries loss is always right; wrong attempts are context;
 - a reflection's kind is decided by its first words. Worked reflections (candidates tried one step at a time) are common
   here, but the loss on their opening is dropped from all but a few, so that the model can write them well and rarely
-  does (`WORKED_SHARE`). That is what reinforcement learning may later find; nothing in the RL stage knows of it;
+  does (`Texts.worked`). That is what reinforcement learning may later find; nothing in the RL stage knows of it;
 - within a worked reflection the wrong candidates carry no loss on their choices, only on their arithmetic and on the
   word that judges them: each candidate is meant to be right;
 - a retry also follows reflections that are useless, cut off, or about another problem, and blind retries, so that no
@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from r3lib import countdown_data as problems
 from r3lib import prompts
 
-WORKED_SHARE = 0.15  # of reflections whose kind carries loss
 OPENING = "Let me try."
 # how often 0, 1, 2, ... misses come before the candidate that fits; longer ones would not fit in a reflection's tokens
 MISSES = {3: (35, 25, 18, 12, 6, 4), 4: (45, 30, 15, 10, 0, 0)}
@@ -44,6 +43,21 @@ GENERIC = (
     "I forgot to verify my equation against the target.",
     prompts.GENERIC_REFLECTION,
 )
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What a phase of training reads.
+
+    drills: share of texts that are bare arithmetic. left: workings name the numbers not yet touched. dead_ends: share
+    of misses that stop at a division that leaves a remainder, or a product above 999. worked: share of worked ones
+    among the reflections whose kind carries loss.
+    """
+
+    drills: float = 0.0
+    left: bool = True
+    dead_ends: float = 0.4
+    worked: float = 0.25
 
 
 @dataclass
@@ -130,6 +144,23 @@ def working(numbers: list[int], tree: problems.Node, left: bool = True) -> list[
     return out
 
 
+def dead_end(rng: random.Random, numbers: list[int], left: bool) -> list[tuple[str, str]]:
+    """Steps like those of `working` whose last one cannot be taken, so that it has no result; [] if there is none."""
+    untouched, results, out = list(numbers), [], []
+    for _ in range(rng.randrange(len(numbers) - 1)):
+        a, b = sorted(rng.sample(untouched + results, 2), reverse=True)
+        for operand in (a, b):
+            (results if operand in results else untouched).remove(operand)
+        op = rng.choice("+-")
+        results.append(a + b if op == "+" else a - b)
+        named = f" ({' '.join(map(str, untouched))})" if left and untouched else ""
+        out.append((f"{a} {op} {b}", f" = {results[-1]}{named}"))
+    values = untouched + results
+    pairs = [(a, b) for i, a in enumerate(values) for j, b in enumerate(values) if i != j and a >= b > 1]
+    stuck = [f"{a} / {b}" for a, b in pairs if a % b] + [f"{a} * {b}" for a, b in pairs if a * b > 999]
+    return [*out, (rng.choice(stuck), "")] if stuck else []
+
+
 def worked(
     rng: random.Random,
     message: Message,
@@ -137,7 +168,7 @@ def worked(
     target: int,
     trees: list[problems.Node],
     opening_loss: bool,
-    left: bool,
+    texts: Texts,
 ) -> Message:
     """Candidates worked out step by step until one fits, and the equation to use."""
     message.add(OPENING, opening_loss)
@@ -147,11 +178,14 @@ def worked(
         if problems.value_of(candidate) == target or problems.spell(candidate) in tried:
             continue
         tried.add(problems.spell(candidate))
-        for i, (choice, result) in enumerate(working(numbers, candidate, left)):
-            message.add(f"{', ' if i else ' '}{choice}", False).add(result, True)
+        steps = working(numbers, candidate, texts.left)
+        if rng.random() < texts.dead_ends:
+            steps = dead_end(rng, numbers, texts.left) or steps
+        for i, (choice, result) in enumerate(steps):
+            message.add(f"{', ' if i else ' '}{choice}", False).add(result, bool(result))
         message.add(", no.", True)
     tree = rng.choice(trees)
-    steps = ", ".join(choice + result for choice, result in working(numbers, tree, left))
+    steps = ", ".join(choice + result for choice, result in working(numbers, tree, texts.left))
     message.add(f" {steps}, yes. Use {problems.spell(tree)}.", True)
     return message
 
@@ -173,7 +207,7 @@ def useless(rng: random.Random, numbers: list[int], diagnosis: str) -> str:
 
 
 def conversation(
-    rng: random.Random, numbers: list[int], target: int, trees: list[problems.Node], other: str, left: bool
+    rng: random.Random, numbers: list[int], target: int, trees: list[problems.Node], other: str, texts: Texts
 ) -> list[Message]:
     """One training text. `other`: a reflection on another problem, for the retries that must not follow it blindly."""
     ask = Message("user", task(numbers, target))
@@ -189,9 +223,9 @@ def conversation(
     reflection = Message("assistant")
     kind = rng.random()
     if kind < 0.62:
-        # the opening's loss on few of the worked ones makes them WORKED_SHARE of what carries loss (0.30 useless)
-        opened = rng.random() < WORKED_SHARE / (1 - WORKED_SHARE) * 0.30 / 0.62
-        worked(rng, reflection, numbers, target, trees, opened, left)
+        # the opening's loss on few of them makes them `texts.worked` of what carries loss (0.30 of all are useless)
+        opened = rng.random() < texts.worked / (1 - texts.worked) * 0.30 / 0.62
+        worked(rng, reflection, numbers, target, trees, opened, texts)
         used = reflection.text.rsplit("Use ", 1)[1][:-1]
         right = Message("assistant").add(f"<answer>{used}</answer>", True)
     elif kind < 0.92:
@@ -199,7 +233,7 @@ def conversation(
     elif kind < 0.96:
         reflection.add(other, False)
     else:
-        worked(rng, reflection, numbers, target, trees, False, left)
+        worked(rng, reflection, numbers, target, trees, False, texts)
         reflection.text = reflection.text[
             : rng.randint(len(OPENING), max(len(OPENING), reflection.text.index("yes") - 2))
         ]
@@ -224,22 +258,19 @@ def drill(rng: random.Random, facts: int = 13) -> list[Message]:
 
 
 def corpus(
-    seed: int, held_out: set, sizes: tuple[int, ...] = (3, 4), drills: float = 0.0, left: bool = True
+    seed: int, held_out: set, sizes: tuple[int, ...] = (3, 4), texts: Texts = Texts()
 ) -> Iterator[list[Message]]:
-    """Endless conversations about problems that share no key with `held_out` (train, validation and test splits).
-
-    drills: share of texts that are bare arithmetic instead. left: workings name the numbers not yet touched.
-    """
+    """Endless conversations about problems that share no key with `held_out` (train, validation and test splits)."""
     rng = random.Random(seed)
     other = rng.choice(GENERIC)
     for numbers, target, nodes in problems.draw(rng, sizes, per_draw=4):
         if problems.key(numbers, target) in held_out:
             continue
-        if drills and rng.random() < drills:
+        if texts.drills and rng.random() < texts.drills:
             yield drill(rng)
             continue
         trees = problems.simplest(nodes)
-        text = conversation(rng, numbers, target, trees, other, left)
+        text = conversation(rng, numbers, target, trees, other, texts)
         if len(text) == 6:
             other = text[3].text
         yield text

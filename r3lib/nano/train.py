@@ -1,8 +1,8 @@
 """The recipe of r3-nano: from nothing to a hub-format checkpoint in one command (`make nano`).
 
 A Qwen2-architecture causal LM learns the texts of `r3lib.nano.corpus` in float32 on the CPU (or a GPU where there is
-one): matrices by Muon, everything else by AdamW. Two phases, each with its own texts and its own ramp of the learning
-rate: many bare sums and terse workings first, then workings that also name the numbers that are left.
+one): matrices by Muon, everything else by AdamW. Three phases, each with its own texts and its own ramp of the learning
+rate: many bare sums and terse workings; workings that also name the numbers that are left; and such with dead ends.
 Killed runs go on from their last checkpoint.
 """
 
@@ -21,7 +21,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from r3lib.nano.corpus import Message, corpus
+from r3lib.nano.corpus import Message, Texts, corpus
 from r3lib.nano.tokenizer import train_tokenizer
 
 
@@ -31,8 +31,7 @@ class Phase:
 
     tokens: int
     peak: float
-    drills: float  # share of texts that are bare arithmetic
-    left: bool  # workings name the numbers that are left after each step
+    texts: Texts
     warmup: float = 0.01  # share of the phase
 
 
@@ -47,8 +46,9 @@ class Recipe:
     kv_heads: int = 2
     vocab_size: int = 1700
     phases: tuple[Phase, ...] = (
-        Phase(13_000_000, peak=1.0, drills=0.25, left=False),
-        Phase(9_000_000, peak=0.6, drills=0.06, left=True, warmup=0.03),
+        Phase(13_000_000, 1.0, Texts(drills=0.25, left=False, dead_ends=0.0, worked=0.15)),
+        Phase(9_000_000, 0.6, Texts(drills=0.06, left=True, dead_ends=0.0, worked=0.15), warmup=0.03),
+        Phase(4_000_000, 0.35, Texts(drills=0.0, left=True, dead_ends=0.4, worked=0.25), warmup=0.03),
     )
     batch_tokens: int = 8_192
     muon_lr: float = 0.01
@@ -182,7 +182,7 @@ def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 30
         tokenizer = PreTrainedTokenizerFast.from_pretrained(out)
     else:
         first = recipe.phases[0]
-        texts = islice(corpus(recipe.seed, held_out, recipe.sizes, first.drills, first.left), 4000)
+        texts = islice(corpus(recipe.seed, held_out, recipe.sizes, first.texts), 4000)
         words = [m.text for text in texts for m in text] + [
             f"{role}\n" for role in ("user", "assistant", "system")
         ] * 4000
@@ -221,7 +221,7 @@ def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 30
         start, end = end, end + phase.tokens
         if seen >= end:
             continue
-        texts = corpus(recipe.seed + number, held_out, recipe.sizes, phase.drills, phase.left)
+        texts = corpus(recipe.seed + number, held_out, recipe.sizes, phase.texts)
         stream = batches(tokenizer, texts, recipe.batch_tokens, random.Random(recipe.seed))
         for _ in range(step - begun):
             next(stream)
