@@ -49,15 +49,16 @@ GENERIC = (
 class Texts:
     """What a phase of training reads.
 
-    drills: share of texts that are bare arithmetic. left: workings name the numbers not yet touched. dead_ends: share
-    of misses that stop at a division that leaves a remainder, or a product above 999. worked: share of worked ones
-    among the reflections whose kind carries loss.
+    drills: share of texts that are bare arithmetic. books: share that only keep account of numbers. left: workings
+    name the numbers not yet touched. dead_ends: share of misses that stop at a division that leaves a remainder, or a
+    product above 999. worked: share of worked ones among the reflections whose kind carries loss.
     """
 
     drills: float = 0.0
+    books: float = 0.0
     left: bool = True
     dead_ends: float = 0.4
-    worked: float = 0.25
+    worked: float = 0.2
 
 
 @dataclass
@@ -257,6 +258,15 @@ def drill(rng: random.Random, facts: int = 13) -> list[Message]:
     return [Message("user", "Compute."), reply]
 
 
+def book(rng: random.Random, numbers: list[int], ways: int = 3) -> list[Message]:
+    """Random ways to use up the numbers, all with loss: practice in taking each number once, whatever comes out."""
+    said = []
+    for _ in range(ways):
+        steps = working(numbers, wrong_tree(rng, numbers, rng.choice(problems.TARGETS)))
+        said.append(", ".join(choice + result for choice, result in steps) + ".")
+    return [Message("user", f"Use up {numbers}."), Message("assistant").add(" ".join(said), True)]
+
+
 def corpus(
     seed: int, held_out: set, sizes: tuple[int, ...] = (3, 4), texts: Texts = Texts()
 ) -> Iterator[list[Message]]:
@@ -268,6 +278,9 @@ def corpus(
             continue
         if texts.drills and rng.random() < texts.drills:
             yield drill(rng)
+            continue
+        if texts.books and rng.random() < texts.books:
+            yield book(rng, numbers)
             continue
         trees = problems.simplest(nodes)
         text = conversation(rng, numbers, target, trees, other, texts)

@@ -1,8 +1,8 @@
 """The recipe of r3-nano: from nothing to a hub-format checkpoint in one command (`make nano`).
 
 A Qwen2-architecture causal LM learns the texts of `r3lib.nano.corpus` in float32 on the CPU (or a GPU where there is
-one): matrices by Muon, everything else by AdamW. Three phases, each with its own texts and its own ramp of the learning
-rate: many bare sums and terse workings; workings that also name the numbers that are left; and such with dead ends.
+one): matrices by Muon, everything else by AdamW. Four phases, each with its own texts and its own ramp of the learning
+rate: many bare sums and terse workings; workings that also name the numbers that are left; dead ends; bookkeeping.
 Killed runs go on from their last checkpoint.
 """
 
@@ -46,9 +46,10 @@ class Recipe:
     kv_heads: int = 2
     vocab_size: int = 1700
     phases: tuple[Phase, ...] = (
-        Phase(13_000_000, 1.0, Texts(drills=0.25, left=False, dead_ends=0.0, worked=0.15)),
-        Phase(9_000_000, 0.6, Texts(drills=0.06, left=True, dead_ends=0.0, worked=0.15), warmup=0.03),
-        Phase(4_000_000, 0.35, Texts(drills=0.0, left=True, dead_ends=0.4, worked=0.25), warmup=0.03),
+        Phase(13_000_000, 1.0, Texts(drills=0.25, books=0.0, left=False, dead_ends=0.0, worked=0.15)),
+        Phase(9_000_000, 0.6, Texts(drills=0.06, books=0.0, left=True, dead_ends=0.0, worked=0.15), warmup=0.03),
+        Phase(4_000_000, 0.35, Texts(drills=0.0, books=0.0, left=True, dead_ends=0.4, worked=0.25), warmup=0.03),
+        Phase(7_000_000, 0.5, Texts(drills=0.0, books=0.2, left=True, dead_ends=0.4, worked=0.2), warmup=0.03),
     )
     batch_tokens: int = 8_192
     muon_lr: float = 0.01
