@@ -72,9 +72,10 @@ def unpacked(model: PreTrainedModel) -> Iterator[None]:
     """
     changed = []
     if model.device.type == "cpu":
+        wrapped = {module.base_layer for module in model.modules() if hasattr(module, "base_layer")}
         for module in model.modules():
             base = getattr(module, "base_layer", module)
-            if not isinstance(base, bnb.nn.Linear4bit) or "forward" in vars(module):
+            if module in wrapped or not isinstance(base, bnb.nn.Linear4bit) or "forward" in vars(module):
                 continue
             weight = bnb.functional.dequantize_4bit(base.weight.data, base.weight.quant_state)
             if module is not base and not module.disable_adapters:

@@ -15,7 +15,7 @@ import random
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from r3lib import countdown_data, prompts
-from r3lib.nano.corpus import OPENING, working, wrong_tree
+from r3lib.nano.corpus import OPENING, fitting, wrong_tree
 from r3lib.profiles import Profile
 from r3lib.rollout import Conversation, prompt_ids
 from r3lib.stats import wilson
@@ -24,8 +24,7 @@ from r3lib.tasks import Task
 
 def written(numbers: list[int], tree: countdown_data.Node) -> str:
     """A worked reflection that takes one equation for right, in the words of r3-nano's corpus."""
-    steps = ", ".join(choice + result for choice, result in working(numbers, tree))
-    return f"{OPENING} {steps}, yes. Use {countdown_data.spell(tree)}."
+    return OPENING + fitting(numbers, tree)
 
 
 def measure(

@@ -132,17 +132,34 @@ def wrong_answer(rng: random.Random, numbers: list[int], target: int) -> tuple[s
     return problems.spell(wrong_tree(rng, other, target)), "I used the wrong numbers."
 
 
+def _step(
+    untouched: list[int], results: list[int], choice: tuple[int, str, int], value: int, left: bool
+) -> tuple[str, str]:
+    """Take the two operands, put down their result; what is said of it, as (choice, result)."""
+    a, op, b = choice
+    for operand in (a, b):
+        (results if operand in results else untouched).remove(operand)
+    results.append(value)
+    named = f" ({' '.join(map(str, untouched))})" if left and untouched else ""
+    return f"{a} {op} {b}", f" = {value}{named}"
+
+
 def working(numbers: list[int], tree: problems.Node, left: bool = True) -> list[tuple[str, str]]:
     """The steps of a tree as (choice, result): ("54 + 21", " = 75 (15 89)"), untouched numbers in parentheses."""
-    untouched, results, out = [str(n) for n in numbers], [], []
+    untouched, results, out = list(numbers), [], []
     for step in problems.steps(tree):
-        choice, result = step.split(" = ")
-        a, _, b = choice.split()
-        for operand in (a, b):
-            (results if operand in results else untouched).remove(operand)
-        results.append(result)
-        out.append((choice, f" = {result}" + (f" ({' '.join(untouched)})" if left and untouched else "")))
+        a, op, b, _, value = step.split()
+        out.append(_step(untouched, results, (int(a), op, int(b)), int(value), left))
     return out
+
+
+def working_text(numbers: list[int], tree: problems.Node, left: bool = True) -> str:
+    return ", ".join(choice + result for choice, result in working(numbers, tree, left))
+
+
+def fitting(numbers: list[int], tree: problems.Node, left: bool = True) -> str:
+    """How a worked reflection ends: the candidate it takes for right, and the equation to use."""
+    return f" {working_text(numbers, tree, left)}, yes. Use {problems.spell(tree)}."
 
 
 def dead_end(rng: random.Random, numbers: list[int], left: bool) -> list[tuple[str, str]]:
@@ -150,12 +167,8 @@ def dead_end(rng: random.Random, numbers: list[int], left: bool) -> list[tuple[s
     untouched, results, out = list(numbers), [], []
     for _ in range(rng.randrange(len(numbers) - 1)):
         a, b = sorted(rng.sample(untouched + results, 2), reverse=True)
-        for operand in (a, b):
-            (results if operand in results else untouched).remove(operand)
         op = rng.choice("+-")
-        results.append(a + b if op == "+" else a - b)
-        named = f" ({' '.join(map(str, untouched))})" if left and untouched else ""
-        out.append((f"{a} {op} {b}", f" = {results[-1]}{named}"))
+        out.append(_step(untouched, results, (a, op, b), problems.value_of((op, a, b)), left))
     values = untouched + results
     pairs = [(a, b) for i, a in enumerate(values) for j, b in enumerate(values) if i != j and a >= b > 1]
     stuck = [f"{a} / {b}" for a, b in pairs if a % b] + [f"{a} * {b}" for a, b in pairs if a * b > 999]
@@ -185,10 +198,7 @@ def worked(
         for i, (choice, result) in enumerate(steps):
             message.add(f"{', ' if i else ' '}{choice}", False).add(result, bool(result))
         message.add(", no.", True)
-    tree = rng.choice(trees)
-    steps = ", ".join(choice + result for choice, result in working(numbers, tree, texts.left))
-    message.add(f" {steps}, yes. Use {problems.spell(tree)}.", True)
-    return message
+    return message.add(fitting(numbers, rng.choice(trees), texts.left), True)
 
 
 def useless(rng: random.Random, numbers: list[int], diagnosis: str) -> str:
@@ -260,10 +270,8 @@ def drill(rng: random.Random, facts: int = 13) -> list[Message]:
 
 def book(rng: random.Random, numbers: list[int], ways: int = 3) -> list[Message]:
     """Random ways to use up the numbers, all with loss: practice in taking each number once, whatever comes out."""
-    said = []
-    for _ in range(ways):
-        steps = working(numbers, wrong_tree(rng, numbers, rng.choice(problems.TARGETS)))
-        said.append(", ".join(choice + result for choice, result in steps) + ".")
+    trees = [wrong_tree(rng, numbers, rng.choice(problems.TARGETS)) for _ in range(ways)]
+    said = [working_text(numbers, tree) + "." for tree in trees]
     return [Message("user", f"Use up {numbers}."), Message("assistant").add(" ".join(said), True)]
 
 
