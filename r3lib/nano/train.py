@@ -172,6 +172,31 @@ def rate(seen: int, phase: Phase) -> float:
     return phase.peak * min(progress / phase.warmup, (1 - progress) / (1 - phase.warmup))
 
 
+def lessons(
+    recipe: Recipe, tokenizer: PreTrainedTokenizerFast, held_out: set, seen: int = 0, at: int = 0, taken: int = 0
+) -> Iterator[tuple[int, int, float, torch.Tensor, torch.Tensor]]:
+    """What is left to train on after `seen` tokens, `taken` steps into phase number `at`.
+
+    Yields (phase number, steps into it, share of the full learning rate, ids, labels).
+    """
+    end = 0
+    for number, phase in enumerate(recipe.phases):
+        start, end = end, end + phase.tokens
+        if number < at:
+            continue
+        texts = corpus(recipe.seed + number, held_out, recipe.sizes, phase.texts)
+        stream = batches(tokenizer, texts, recipe.batch_tokens, random.Random(recipe.seed))
+        taken = taken if number == at else 0
+        if seen < end:
+            for _ in range(taken):
+                next(stream)
+        while seen < end:
+            ids, labels = next(stream)
+            taken += 1
+            yield number, taken, rate(seen + 1 - start, phase), ids, labels
+            seen += ids.numel()
+
+
 def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 300.0) -> None:
     """Train and save to `out` (weights, tokenizer, recipe.json, log.jsonl); continue from out/checkpoint.pt.
 
@@ -199,13 +224,13 @@ def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 30
         torch.optim.AdamW(rest, recipe.adam_lr, betas=(0.9, 0.95), weight_decay=0.0),
     ]
     full = [group["lr"] for o in optimizers for group in o.param_groups]
-    seen = step = begun = 0  # tokens and steps so far, the step at which the phase began
+    seen = step = at = taken = 0  # tokens and steps so far, the phase, steps into it
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(state["model"])
         for optimizer, saved in zip(optimizers, state["optimizers"]):
             optimizer.load_state_dict(saved)
-        seen, step, begun = state["seen"], state["step"], state["begun"]
+        seen, step, at, taken = state["seen"], state["step"], state["phase"], state["taken"]
     log_path = out / "log.jsonl"
     kept = (
         [line for line in log_path.read_text().splitlines() if json.loads(line)["step"] <= step]
@@ -217,67 +242,57 @@ def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 30
     saved_at = started = time.monotonic()
     total = sum(phase.tokens for phase in recipe.phases)
     bar = tqdm(total=total, initial=seen, unit="tok", unit_scale=True, desc="r3-nano", mininterval=5)
-    end = 0
-    for number, phase in enumerate(recipe.phases):
-        start, end = end, end + phase.tokens
-        if seen >= end:
-            continue
-        texts = corpus(recipe.seed + number, held_out, recipe.sizes, phase.texts)
-        stream = batches(tokenizer, texts, recipe.batch_tokens, random.Random(recipe.seed))
-        for _ in range(step - begun):
-            next(stream)
-        while seen < end:
-            ids, labels = (t.to(device) for t in next(stream))
-            share = rate(seen + 1 - start, phase)
-            for group, lr in zip((g for o in optimizers for g in o.param_groups), full):
-                group["lr"] = lr * share
-            carries = labels[:, 1:] != -100  # (rows, length - 1)
-            hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1][
-                carries
-            ]  # (tokens with loss, hidden)
-            loss = torch.nn.functional.cross_entropy(model.lm_head(hidden), labels[:, 1:][carries])
-            loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            for optimizer in optimizers:
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-            seen, step = seen + ids.numel(), step + 1
-            bar.update(ids.numel())
-            if step % 20 == 0:
-                bar.set_postfix(loss=f"{loss.item():.3f}")
-                log.write(
-                    json.dumps(
-                        {
-                            "step": step,
-                            "tokens": seen,
-                            "loss": round(loss.item(), 4),
-                            "norm": round(norm.item(), 3),
-                            "rate": round(share, 4),
-                            "seconds": round(time.monotonic() - started, 1),
-                        }
-                    )
-                    + "\n"
-                )
-                log.flush()
-            if math.isnan(loss.item()):
-                raise FloatingPointError(
-                    f"The loss is not a number at step {step}: lower muon_lr or adam_lr in the recipe."
-                )
-            if time.monotonic() - saved_at > checkpoint_every:
-                saved_at = time.monotonic()
-                partial = checkpoint.with_suffix(".tmp")
-                torch.save(
+    for at, taken, share, ids, labels in lessons(recipe, tokenizer, held_out, seen, at, taken):
+        ids, labels = ids.to(device), labels.to(device)
+        for group, lr in zip((g for o in optimizers for g in o.param_groups), full):
+            group["lr"] = lr * share
+        carries = labels[:, 1:] != -100  # (rows, length - 1)
+        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1][
+            carries
+        ]  # (tokens with loss, hidden)
+        loss = torch.nn.functional.cross_entropy(model.lm_head(hidden), labels[:, 1:][carries])
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        seen, step = seen + ids.numel(), step + 1
+        bar.update(ids.numel())
+        if step % 20 == 0:
+            bar.set_postfix(loss=f"{loss.item():.3f}")
+            log.write(
+                json.dumps(
                     {
-                        "model": model.state_dict(),
-                        "optimizers": [o.state_dict() for o in optimizers],
-                        "seen": seen,
                         "step": step,
-                        "begun": begun,
-                    },
-                    partial,
+                        "tokens": seen,
+                        "loss": round(loss.item(), 4),
+                        "norm": round(norm.item(), 3),
+                        "rate": round(share, 4),
+                        "seconds": round(time.monotonic() - started, 1),
+                    }
                 )
-                partial.replace(checkpoint)
-        begun = step
+                + "\n"
+            )
+            log.flush()
+        if math.isnan(loss.item()):
+            raise FloatingPointError(
+                f"The loss is not a number at step {step}: lower muon_lr or adam_lr in the recipe."
+            )
+        if time.monotonic() - saved_at > checkpoint_every:
+            saved_at = time.monotonic()
+            partial = checkpoint.with_suffix(".tmp")
+            torch.save(
+                {
+                    "model": model.state_dict(),
+                    "optimizers": [o.state_dict() for o in optimizers],
+                    "seen": seen,
+                    "step": step,
+                    "phase": at,
+                    "taken": taken,
+                },
+                partial,
+            )
+            partial.replace(checkpoint)
     model.to(torch.bfloat16).save_pretrained(out)
     (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n")
     checkpoint.unlink(missing_ok=True)
