@@ -20,6 +20,7 @@ from typing import Any
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
+import torch
 from datasets import Dataset
 from peft import PeftModel
 from tqdm.auto import tqdm
@@ -56,6 +57,7 @@ class ReflectRetry:
 
     def __init__(self, task: Task, profile: Profile, rows: Dataset, seed: int, whole_transcript: bool = False):
         self.task, self.profile, self.seed, self.whole_transcript = task, profile, seed, whole_transcript
+        self.limit = profile.train_reflection_tokens or profile.reflection_tokens
         self.problems = {json.dumps(r["prompt"]): json.loads(r["problem"]) for r in rows}
         self.seconds = 0.0
 
@@ -71,7 +73,7 @@ class ReflectRetry:
         talk = Conversation(model, tokenizer, len(groups), seed)
         talk.start([prompt_ids(tokenizer, messages, self.task.tools(p)) for (messages, _), p in zip(groups, problems)])
         talk.fork([copies for _, copies in groups])
-        talk.reply("reflection", self.profile.reflection_tokens, self.profile.temperature)
+        talk.reply("reflection", self.limit, self.profile.temperature)
         talk.say([self.task.ask(p) for p, (_, copies) in zip(problems, groups) for _ in range(copies)], "retry_prompt")
         retries = talk.reply("retry", self.profile.retry_tokens, self.profile.temperature)
         model.train(was_training)
@@ -97,6 +99,36 @@ def retry_reward(task: Task):
         return [float(task.verify(json.loads(p), text).ok) for p, text in zip(problem, retry)]
 
     return retry_verified
+
+
+class ByLength(GRPOTrainer):
+    """GRPOTrainer that reads a batch in parts of like length instead of padding every row to the longest one.
+
+    Most reflections are one sentence and a few are long, so padding is most of a batch. The log-probabilities are the
+    same. This is the kit's one use of a private method of TRL's (trl 1.16; tests/test_trainer.py compares).
+    """
+
+    rows_at_once = 16
+
+    def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **options):
+        """input_ids, attention_mask: (rows, columns), padded on both sides. Returns tensors (rows, logits_to_keep)."""
+        columns = input_ids.shape[1]
+        ends = columns - attention_mask.flip(1).argmax(1)  # (rows,) one past a row's last token
+        order = ends.argsort(stable=True)
+        parts = []
+        for rows in order.split(self.rows_at_once):
+            cut = min(columns - int(ends[rows].max()), logits_to_keep - 1)
+            found = super()._get_per_token_logps_and_entropies(
+                model,
+                input_ids[rows, : columns - cut],
+                attention_mask[rows, : columns - cut],
+                logits_to_keep - cut,
+                *args,
+                **options,
+            )
+            parts.append([x if x is None or x.ndim < 2 else torch.nn.functional.pad(x, (0, cut)) for x in found])
+        back = order.argsort()
+        return tuple(x[0] if x[0] is None else torch.cat(x)[back] for x in zip(*parts))
 
 
 class Progress(TrainerCallback):
@@ -191,7 +223,7 @@ def train(
         beta=profile.beta,
         temperature=profile.temperature,
         num_generations=profile.group,
-        max_completion_length=profile.reflection_tokens,
+        max_completion_length=rollout.limit,
         per_device_train_batch_size=min(profile.micro_batch, profile.failures * profile.group),
         gradient_accumulation_steps=accumulate,
         loss_type="grpo",
@@ -217,7 +249,7 @@ def train(
     done = json.loads((Path(resume) / "trainer_state.json").read_text())["global_step"] if resume else 0
     kept = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= done] if log.exists() else []
     write_text(log, "".join(line + "\n" for line in kept))
-    trainer = GRPOTrainer(
+    trainer = ByLength(
         model=model,
         processing_class=tokenizer,
         reward_funcs=retry_reward(task),

@@ -28,7 +28,8 @@ def small():
         micro_batch=8,
         steps=2,
         attempt_tokens=8,
-        reflection_tokens=12,
+        reflection_tokens=16,
+        train_reflection_tokens=12,
         retry_tokens=8,
     )
 

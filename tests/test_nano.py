@@ -175,6 +175,34 @@ def test_workings_are_true_and_name_what_is_left():
     assert checked > 200
 
 
+@pytest.mark.parametrize("honest", [0.0, 0.5])
+def test_what_is_taught_of_a_miss(honest):
+    """Never its first choice if it is the first candidate; later choices if honest. No candidate comes twice."""
+    taught, searched = {"begins": 0, "goes on": 0}, 0
+    for text in itertools.islice(corpus(14, set(), texts=Texts(honest=honest)), 600):
+        if len(text) != 6 or not text[3].text.startswith(OPENING) or not text[3].loss:
+            continue
+        said = text[3].text
+        has_loss = [any(a <= i < z for a, z in text[3].loss) for i in range(len(said))]
+        misses = list(re.finditer(r"(?<=[.] )\d[^.]*?(?=, no[.])", said))
+        assert len({m[0] for m in misses if " = " in m[0].split(", ")[-1]}) == len(
+            [m for m in misses if " = " in m[0].split(", ")[-1]]
+        )
+        for k, miss in enumerate(misses):
+            begins, *goes_on = [miss.start() + c.start() for c in re.finditer(r"\d+ [-+*/] \d+(?= =)", miss[0])] or [
+                miss.start()
+            ]
+            assert not (k == 0 and has_loss[begins])
+            taught["begins"] += has_loss[begins]
+            taught["goes on"] += sum(has_loss[i] for i in goes_on)
+        searched += len(misses)
+    assert searched > 200
+    if honest:
+        assert taught["begins"] > 0.2 * searched and taught["goes on"] > 0.6 * searched
+    else:
+        assert taught == {"begins": 0, "goes on": 0}
+
+
 def test_books_use_up_the_numbers():
     for seed in range(40):
         rng = random.Random(seed)
@@ -220,7 +248,7 @@ def test_users_carry_no_loss(texts):
 
 
 def test_worked_reflections_are_rarely_opened_with_loss():
-    """The model shall be able to write them and seldom do: about a fifth of the reflections whose kind is taught."""
+    """The model shall be able to write them and seldom do: about `Texts.worked` of the reflections whose kind is taught."""
     reflections = [t[3] for t in itertools.islice(corpus(12, set(), (3,)), 2500) if len(t) == 6]
     worked = [r for r in reflections if r.text.startswith(OPENING) and r.loss]
     opened = sum(r.loss[0] == (0, len(OPENING)) for r in worked)
@@ -274,13 +302,8 @@ def test_decoding_undoes_encoding(tokenizer, text):
 # the recipe in miniature
 
 
-def run_toy(out: Path, stop_at: int | None = None) -> list[float]:
-    """Train the toy with a checkpoint after every step; returns the tokens of its phase that each step had seen.
-
-    A few hundred texts, encoded once, stand for the endless corpus. stop_at: the step that is killed.
-    """
-    seen: list[float] = []
-    rate = recipe_module.rate
+def shorten(patch: pytest.MonkeyPatch) -> None:
+    """A few hundred texts, encoded once, stand for the endless corpus."""
 
     def short_corpus(seed, held_out, *rest):
         assert held_out is HELD_OUT
@@ -291,6 +314,18 @@ def run_toy(out: Path, stop_at: int | None = None) -> list[float]:
         code = dict(zip(distinct, encode(tokenizer, list(distinct.values()))))
         return [code[id(text)] for text in pool]
 
+    patch.setattr(recipe_module, "corpus", short_corpus)
+    patch.setattr(recipe_module, "encode", encode_once)
+
+
+def run_toy(out: Path, stop_at: int | None = None) -> list[float]:
+    """Train the toy with a checkpoint after every step; returns the tokens of its phase that each step had seen.
+
+    stop_at: the step that is killed.
+    """
+    seen: list[float] = []
+    rate = recipe_module.rate
+
     def watched_rate(tokens, phase):
         if len(seen) == stop_at:
             raise KeyboardInterrupt
@@ -298,8 +333,7 @@ def run_toy(out: Path, stop_at: int | None = None) -> list[float]:
         return rate(tokens, phase)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recipe_module, "corpus", short_corpus)
-        patch.setattr(recipe_module, "encode", encode_once)
+        shorten(patch)
         patch.setattr(recipe_module, "rate", watched_rate)
         try:
             train(TOY, out, HELD_OUT, checkpoint_every=-1.0)
@@ -348,6 +382,22 @@ def test_a_killed_recipe_goes_on_with_the_same_batches(toy, resumed):
     assert resumed[1] == toy[1]
     weights = [load_file(out / "model.safetensors") for out, _ in (resumed, toy)]
     torch.testing.assert_close(*weights, atol=2e-3, rtol=1e-2)
+
+
+def test_a_recipe_goes_on_with_the_next_lesson_after_any_step(tokenizer, monkeypatch):
+    """Killed within a phase, at its last step, at the very last step."""
+    shorten(monkeypatch)
+    recipe = replace(TOY, phases=tuple(replace(phase, tokens=4_000) for phase in TOY.phases), batch_tokens=1_000)
+    seen, states, whole = 0, [], []
+    for at, taken, share, ids, labels in recipe_module.lessons(recipe, tokenizer, HELD_OUT):
+        seen += ids.numel()
+        states.append((seen, at, taken))
+        whole.append((at, taken, share, ids.tolist(), labels.tolist()))
+    assert {at for _, at, _ in states} == set(range(len(recipe.phases)))
+    last = max(k for k, (_, at, _) in enumerate(states) if at == 0)
+    for k in (1, last, len(states) - 1):
+        rest = recipe_module.lessons(recipe, tokenizer, HELD_OUT, *states[k])
+        assert [(*head, ids.tolist(), labels.tolist()) for *head, ids, labels in rest] == whole[k + 1 :]
 
 
 def test_a_killed_recipe_logs_no_step_twice(toy, resumed):

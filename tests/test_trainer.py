@@ -13,12 +13,14 @@ import torch
 from datasets import Dataset
 from safetensors.torch import load_file
 from transformers import TrainerState
+from trl import GRPOTrainer
 
+from r3lib import trainer as trainer_module
 from r3lib.countdown import TASK
 from r3lib.files import R3Error, read_jsonl
 from r3lib.rollout import prompt_ids
 from r3lib.tasks import Verdict
-from r3lib.trainer import Progress, ReflectRetry, nothing_to_learn, retry_reward, train, training_rows
+from r3lib.trainer import ByLength, Progress, ReflectRetry, nothing_to_learn, retry_reward, train, training_rows
 
 LOG_KEYS = {
     "step",
@@ -199,6 +201,31 @@ def test_too_few_failures_for_one_step_are_an_error(small, failures, load_nano, 
         train(*load_nano(), Alternating().task, failures.select([0]), small, tmp_path)
 
 
+def test_reading_by_length_gives_the_log_probabilities_of_plain_trl(small, failures, load_nano, tmp_path, monkeypatch):
+    read, compared = [], []
+
+    class Both(ByLength):
+        rows_at_once = 3
+
+        def _get_per_token_logps_and_entropies(self, model, ids, attention, keep, *args, **options):
+            ours = super()._get_per_token_logps_and_entropies(model, ids, attention, keep, *args, **options)
+            plain = GRPOTrainer._get_per_token_logps_and_entropies(self, model, ids, attention, keep, *args, **options)
+            written = attention[:, -keep:].bool()
+            for mine, theirs in zip(ours[:2], plain[:2], strict=True):
+                assert (mine is None) == (theirs is None)
+                if mine is not None:
+                    assert mine.shape == theirs.shape
+                    torch.testing.assert_close(mine[written], theirs[written], atol=1e-5, rtol=1e-5)
+                    compared.append(int(written.sum()))
+            read.append(ids.shape[1] - keep + written.sum(1))
+            return ours
+
+    monkeypatch.setattr(trainer_module, "ByLength", Both)
+    train(*load_nano(), Alternating().task, failures, small, tmp_path, seed=5)
+    assert len(torch.cat(read).unique()) > 1  # rows of several lengths were read
+    assert len(compared) >= 2 * small.steps  # with the adapter and without it
+
+
 # the rollout that TRL is given
 
 
@@ -229,10 +256,11 @@ def test_completions_are_the_reflections(rollouts, small):
     """Cut: the reflection. Whole: the same tokens with mask 1, then the retry prompt and the retry with mask 0."""
     assert rollouts.cut["retry"] == rollouts.whole["retry"]
     assert "env_mask" not in rollouts.cut
+    assert max(map(len, rollouts.cut["completion_ids"])) == small.train_reflection_tokens < small.reflection_tokens
     for cut, whole, mask in zip(
         rollouts.cut["completion_ids"], rollouts.whole["completion_ids"], rollouts.whole["env_mask"], strict=True
     ):
-        assert 0 < len(cut) <= small.reflection_tokens
+        assert len(cut) > 0
         assert whole[: len(cut)] == cut and len(whole) > len(cut)
         assert mask == [1] * len(cut) + [0] * (len(whole) - len(cut))
 

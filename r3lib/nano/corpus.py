@@ -6,8 +6,9 @@ What the model *says* is set by the texts that carry loss; what it can *use* by 
 - a reflection's kind is decided by its first words. Worked reflections (candidates tried one step at a time) are common
   here, but the loss on their opening is dropped from all but a few, so that the model can write them well and rarely
   does (`Texts.worked`). That is what reinforcement learning may later find; nothing in the RL stage knows of it;
-- within a worked reflection the wrong candidates carry no loss on their choices, only on their arithmetic and on the
-  word that judges them: each candidate is meant to be right;
+- within a worked reflection the wrong candidates carry no loss on their first choice, only on what must follow from
+  it: each candidate is meant to be right, but one that was begun badly is to be finished honestly and judged, with the
+  numbers that are there, and none is to be tried twice;
 - a retry also follows reflections that are useless, cut off, or about another problem, and blind retries, so that no
   control is handicapped by a prompt the model never saw.
 """
@@ -24,6 +25,7 @@ from r3lib import prompts
 OPENING = "Let me try."
 # how often 0, 1, 2, ... misses come before the candidate that fits; longer ones would not fit in a reflection's tokens
 MISSES = {3: (35, 25, 18, 12, 6, 4), 4: (45, 30, 15, 10, 0, 0)}
+LONG_MISSES = {3: (18, 16, 15, 13, 11, 10, 9, 8), 4: (22, 22, 20, 20, 16, 0, 0, 0)}
 
 GENERIC = (
     "I am sorry, my answer was wrong. I will be more careful next time.",
@@ -51,14 +53,18 @@ class Texts:
 
     drills: share of texts that are bare arithmetic. books: share that only keep account of numbers. left: workings
     name the numbers not yet touched. dead_ends: share of misses that stop at a division that leaves a remainder, or a
-    product above 999. worked: share of worked ones among the reflections whose kind carries loss.
+    product above 999. worked: share of worked ones among the reflections whose kind carries loss. honest: above 0,
+    there are more misses, and they carry loss on their choices as well (a model that only ever learned from choices
+    that fit invents the number that would fit), except on the first choice of the first candidate; on the first choice
+    of the others in this share of cases.
     """
 
     drills: float = 0.0
     books: float = 0.0
     left: bool = True
-    dead_ends: float = 0.4
+    dead_ends: float = 0.2
     worked: float = 0.2
+    honest: float = 1.0
 
 
 @dataclass
@@ -187,7 +193,9 @@ def worked(
     """Candidates worked out step by step until one fits, and the equation to use."""
     message.add(OPENING, opening_loss)
     tried = {problems.spell(t) for t in trees}
-    for _ in range(rng.choices(range(6), MISSES[len(numbers)])[0]):
+    begun = {working(numbers, t)[0][0] for t in trees}
+    often = (LONG_MISSES if texts.honest else MISSES)[len(numbers)]
+    for k in range(rng.choices(range(len(often)), often)[0]):
         candidate = wrong_tree(rng, numbers, target)
         if problems.value_of(candidate) == target or problems.spell(candidate) in tried:
             continue
@@ -195,8 +203,11 @@ def worked(
         steps = working(numbers, candidate, texts.left)
         if rng.random() < texts.dead_ends:
             steps = dead_end(rng, numbers, texts.left) or steps
+        honest = texts.honest > 0 and steps[0][0] not in begun  # never a lesson in leaving the path to a right one
+        first = honest and k > 0 and rng.random() < texts.honest
         for i, (choice, result) in enumerate(steps):
-            message.add(f"{', ' if i else ' '}{choice}", False).add(result, bool(result))
+            chosen = bool(result) and (first if i == 0 else honest)
+            message.add(f"{', ' if i else ' '}{choice}", chosen).add(result, bool(result))
         message.add(", no.", True)
     return message.add(fitting(numbers, rng.choice(trees), texts.left), True)
 
