@@ -126,9 +126,9 @@ class ByLength(GRPOTrainer):
                 *args,
                 **options,
             )
-            parts.append([x if x is None or x.ndim < 2 else torch.nn.functional.pad(x, (0, cut)) for x in found])
+            parts.append([x if x is None else torch.nn.functional.pad(x, (0, cut)) for x in found])
         back = order.argsort()
-        return tuple(x[0] if x[0] is None else torch.cat(x)[back] for x in zip(*parts))
+        return tuple(None if x[0] is None else torch.cat(x)[back] for x in zip(*parts))
 
 
 class Progress(TrainerCallback):

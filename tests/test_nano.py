@@ -185,9 +185,8 @@ def test_what_is_taught_of_a_miss(honest):
         said = text[3].text
         has_loss = [any(a <= i < z for a, z in text[3].loss) for i in range(len(said))]
         misses = list(re.finditer(r"(?<=[.] )\d[^.]*?(?=, no[.])", said))
-        assert len({m[0] for m in misses if " = " in m[0].split(", ")[-1]}) == len(
-            [m for m in misses if " = " in m[0].split(", ")[-1]]
-        )
+        finished = [m[0] for m in misses if " = " in m[0].split(", ")[-1]]  # the others are dead ends
+        assert len(set(finished)) == len(finished)
         for k, miss in enumerate(misses):
             begins, *goes_on = [miss.start() + c.start() for c in re.finditer(r"\d+ [-+*/] \d+(?= =)", miss[0])] or [
                 miss.start()
@@ -248,7 +247,7 @@ def test_users_carry_no_loss(texts):
 
 
 def test_worked_reflections_are_rarely_opened_with_loss():
-    """The model shall be able to write them and seldom do: about `Texts.worked` of the reflections whose kind is taught."""
+    """The model shall be able to write them and seldom do: `Texts.worked` of the reflections whose kind is taught."""
     reflections = [t[3] for t in itertools.islice(corpus(12, set(), (3,)), 2500) if len(t) == 6]
     worked = [r for r in reflections if r.text.startswith(OPENING) and r.loss]
     opened = sum(r.loss[0] == (0, len(OPENING)) for r in worked)

@@ -24,8 +24,8 @@ from r3lib import prompts
 
 OPENING = "Let me try."
 # how often 0, 1, 2, ... misses come before the candidate that fits; longer ones would not fit in a reflection's tokens
-MISSES = {3: (35, 25, 18, 12, 6, 4), 4: (45, 30, 15, 10, 0, 0)}
-LONG_MISSES = {3: (18, 16, 15, 13, 11, 10, 9, 8), 4: (22, 22, 20, 20, 16, 0, 0, 0)}
+MISSES = {3: (35, 25, 18, 12, 6, 4), 4: (45, 30, 15, 10)}
+LONG_MISSES = {3: (18, 16, 15, 13, 11, 10, 9, 8), 4: (22, 22, 20, 20, 16)}
 
 GENERIC = (
     "I am sorry, my answer was wrong. I will be more careful next time.",
