@@ -108,7 +108,7 @@ class ByLength(GRPOTrainer):
     same. This is the kit's one use of a private method of TRL's (trl 1.16; tests/test_trainer.py compares).
     """
 
-    rows_at_once = 16
+    rows_at_once = 8
 
     def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **options):
         """input_ids, attention_mask: (rows, columns), padded on both sides. Returns tensors (rows, logits_to_keep)."""

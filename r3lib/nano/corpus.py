@@ -23,9 +23,12 @@ from r3lib import countdown_data as problems
 from r3lib import prompts
 
 OPENING = "Let me try."
-# how often 0, 1, 2, ... misses come before the candidate that fits; longer ones would not fit in a reflection's tokens
-MISSES = {3: (35, 25, 18, 12, 6, 4), 4: (45, 30, 15, 10)}
-LONG_MISSES = {3: (18, 16, 15, 13, 11, 10, 9, 8), 4: (22, 22, 20, 20, 16)}
+# how often 0, 1, 2, ... misses come before the candidate that fits: in short, longer and long searches
+MISSES = (
+    {3: (35, 25, 18, 12, 6, 4), 4: (45, 30, 15, 10)},
+    {3: (18, 16, 15, 13, 11, 10, 9, 8), 4: (22, 22, 20, 20, 16)},
+    {3: (10, 10, 9, 9, 8, 8, 7, 7, 6, 6, 5, 5, 4, 4), 4: (10, 10, 10, 10, 10, 9, 9, 9, 8, 8, 7)},
+)
 
 GENERIC = (
     "I am sorry, my answer was wrong. I will be more careful next time.",
@@ -53,10 +56,10 @@ class Texts:
 
     drills: share of texts that are bare arithmetic. books: share that only keep account of numbers. left: workings
     name the numbers not yet touched. dead_ends: share of misses that stop at a division that leaves a remainder, or a
-    product above 999. worked: share of worked ones among the reflections whose kind carries loss. honest: above 0,
-    there are more misses, and they carry loss on their choices as well (a model that only ever learned from choices
-    that fit invents the number that would fit), except on the first choice of the first candidate; on the first choice
-    of the others in this share of cases.
+    product above 999. worked: share of worked ones among the reflections whose kind carries loss. misses: row of
+    `MISSES` (past the longest search it has read, a model loses track). honest: above 0, misses carry loss on their
+    choices as well (a model that only ever learned from choices that fit invents the number that would fit), except on
+    the first choice of the first candidate; on the first choice of the others in this share of cases.
     """
 
     drills: float = 0.0
@@ -64,6 +67,7 @@ class Texts:
     left: bool = True
     dead_ends: float = 0.2
     worked: float = 0.2
+    misses: int = 2
     honest: float = 1.0
 
 
@@ -194,7 +198,7 @@ def worked(
     message.add(OPENING, opening_loss)
     tried = {problems.spell(t) for t in trees}
     begun = {working(numbers, t)[0][0] for t in trees}
-    often = (LONG_MISSES if texts.honest else MISSES)[len(numbers)]
+    often = MISSES[texts.misses][len(numbers)]
     for k in range(rng.choices(range(len(often)), often)[0]):
         candidate = wrong_tree(rng, numbers, target)
         if problems.value_of(candidate) == target or problems.spell(candidate) in tried:

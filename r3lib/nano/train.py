@@ -1,9 +1,9 @@
 """The recipe of r3-nano: from nothing to a hub-format checkpoint in one command (`make nano`).
 
 A Qwen2-architecture causal LM learns the texts of `r3lib.nano.corpus` in float32 on the CPU (or a GPU where there is
-one): matrices by Muon, everything else by AdamW. Six phases, each with its own texts and its own ramp of the learning
+one): matrices by Muon, everything else by AdamW. Seven phases, each with its own texts and its own ramp of the learning
 rate: many bare sums and terse workings; workings that also name the numbers that are left; dead ends; bookkeeping;
-candidates that are finished honestly however they were begun; and more of the same, with none tried twice.
+candidates that are finished honestly however they were begun; more of the same, with none tried twice; and longer searches.
 Killed runs go on from their last checkpoint.
 """
 
@@ -47,12 +47,13 @@ class Recipe:
     kv_heads: int = 2
     vocab_size: int = 1700
     phases: tuple[Phase, ...] = (
-        Phase(13_000_000, 1.0, Texts(drills=0.25, left=False, dead_ends=0.0, worked=0.15, honest=0.0)),
-        Phase(9_000_000, 0.6, Texts(drills=0.06, dead_ends=0.0, worked=0.15, honest=0.0), warmup=0.03),
-        Phase(4_000_000, 0.35, Texts(dead_ends=0.4, worked=0.25, honest=0.0), warmup=0.03),
-        Phase(7_000_000, 0.5, Texts(books=0.2, dead_ends=0.4, worked=0.2, honest=0.0), warmup=0.03),
-        Phase(5_500_000, 0.5, Texts(dead_ends=0.2, worked=0.15, honest=0.5), warmup=0.03),
-        Phase(2_500_000, 0.35, Texts(dead_ends=0.2, worked=0.25, honest=1.0), warmup=0.03),
+        Phase(13_000_000, 1.0, Texts(drills=0.25, left=False, dead_ends=0.0, worked=0.15, misses=0, honest=0.0)),
+        Phase(9_000_000, 0.6, Texts(drills=0.06, dead_ends=0.0, worked=0.15, misses=0, honest=0.0), warmup=0.03),
+        Phase(4_000_000, 0.35, Texts(dead_ends=0.4, worked=0.25, misses=0, honest=0.0), warmup=0.03),
+        Phase(7_000_000, 0.5, Texts(books=0.2, dead_ends=0.4, worked=0.2, misses=0, honest=0.0), warmup=0.03),
+        Phase(5_500_000, 0.5, Texts(dead_ends=0.2, worked=0.15, misses=1, honest=0.5), warmup=0.03),
+        Phase(2_500_000, 0.35, Texts(dead_ends=0.2, worked=0.25, misses=1, honest=1.0), warmup=0.03),
+        Phase(3_500_000, 0.35, Texts(worked=0.19), warmup=0.03),
     )
     batch_tokens: int = 8_192
     muon_lr: float = 0.01
