@@ -26,9 +26,15 @@ def main(arguments: list[str] | None = None) -> int:
         )
     reproduce.add_argument("--seed", type=int, default=0)
     reproduce.add_argument("--out", type=Path, default=Path("runs"), help="folder for everything this makes")
+    reproduce.add_argument(
+        "--test-problems",
+        type=int,
+        default=500,
+        help="at most this many (default 500: half the time of the stored runs)",
+    )
     experiment.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     commands.add_parser("report", help="rebuild results/summary.csv, the plots and the README's table from results/")
-    nano = commands.add_parser("nano", help="train r3-nano from scratch (about 90 minutes on two cores)")
+    nano = commands.add_parser("nano", help="train r3-nano from scratch (about four hours on two cores)")
     nano.add_argument("--out", type=Path, default=Path("runs/r3-nano"))
     commands.add_parser("readiness", help="measure what r3-nano can do before RL and write it to its card")
     options = parser.parse_args(arguments)

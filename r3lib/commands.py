@@ -36,9 +36,13 @@ def _figure(path: Path, figure) -> None:
 def reproduce(options: argparse.Namespace) -> None:
     """One seed of an experiment at the sampling temperature, then its table, plots and page, beside the stored runs."""
     task, chosen = _task(options.task), profile(options.profile)
+    chosen = experiment.quick(chosen, test_problems=min(options.test_problems, chosen.test_problems))
     name = f"{task.name}-{experiment.model_name(chosen)}-seed{options.seed}"
     out = options.out / name
-    print(f"{task.name} with {experiment.model_name(chosen)}, seed {options.seed}, into {out}")
+    print(
+        f"{task.name} with {experiment.model_name(chosen)}, seed {options.seed}, {chosen.test_problems} test problems, "
+        f"into {out}"
+    )
     print(f"Profile {chosen.name}: {chosen.fits()}.")
     experiment.run(task, chosen, options.seed, out, out / "work", temperatures=(chosen.temperature,))
     runs = report.collect(out)

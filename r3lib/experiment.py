@@ -48,6 +48,10 @@ def model_name(profile: Profile) -> str:
     return Path(profile.model).name
 
 
+def settings(profile: Profile) -> dict:
+    return {k: v for k, v in asdict(profile).items() if k not in ("model", "memory_gb", "minutes")}
+
+
 def provenance(profile: Profile) -> dict:
     """What made a result: packages, machine, commit, the profile's settings."""
     git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
@@ -57,7 +61,7 @@ def provenance(profile: Profile) -> dict:
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads"
         + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"),
-        "settings": {k: v for k, v in asdict(profile).items() if k not in ("model", "memory_gb", "minutes")},
+        "settings": settings(profile),
     }
 
 
@@ -81,7 +85,8 @@ def run(
 ) -> None:
     """Run one seed. Results (JSON) go to `out`, failure set, checkpoints and adapter to `work`.
 
-    Everything is evaluated on the test split, which neither training nor any choice of settings has seen.
+    Everything is evaluated on the test split, which neither training nor any choice of settings has seen. Raises
+    R3Error if `out` holds outcomes that were made with other settings.
     """
     temperatures = temperatures or (profile.temperature, 0.0)
     training, test = train_and_test(task, profile, seed)
@@ -91,6 +96,8 @@ def run(
         for temperature in temperatures:
             path = outcomes_path(out, trained, temperature)
             if path.exists():
+                if load_outcomes(path)[0].get("settings") != settings(profile):
+                    raise R3Error(f"{path} was made with other settings; delete {out}, or choose another folder.")
                 continue
             started = time.monotonic()
             label = f"{'trained' if trained else 'vanilla'}, temperature {temperature:g}"

@@ -63,14 +63,16 @@ def masked_grpo_loss(
     ref_logps: torch.Tensor | None = None,
     epsilon: float = 0.2,
     beta: float = 0.0,
+    level: str = "sequence",
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """The clipped, KL-regularized GRPO loss over the tokens where mask is 1 (paper section 3.2).
 
     logps, mask: (B, T); advantages: (B,); old_logps: (B, T), those of the policy that sampled (None: this one, just
     now); ref_logps: (B, T), those of the reference policy, needed where beta > 0.
-    Each sequence weighs the same however long it is, as in TRL's loss_type="grpo".
-    Returns the scalar loss and {"kl", "clipped"}, means over masked tokens. On-policy the loss's *value* is near zero
-    (advantages average to zero in every group); its gradient is not.
+    level: "sequence", GRPO's own mean, where each reflection weighs the same however long it is (TRL's "grpo"); or
+    "token", where each token does (TRL's "dapo"; arXiv 2503.14476, eq. 12), as in r3lib.trainer.
+    Returns the scalar loss and {"kl", "clipped"}, means over masked tokens. On-policy the loss's *value* is zero at
+    sequence level but for the KL term (advantages average to zero in every group); its gradient is not.
     """
     if beta and ref_logps is None:
         raise ValueError("beta > 0 needs ref_logps: the log-probabilities under the reference policy.")
@@ -83,7 +85,12 @@ def masked_grpo_loss(
         kl = torch.exp(gap) - gap - 1  # Schulman's k3 estimate: unbiased, never negative
         per_token = per_token + beta * kl
     mask = mask.to(per_token.dtype)
-    loss = ((per_token * mask).sum(1) / mask.sum(1).clamp(min=1)).mean()
     tokens = mask.sum().clamp(min=1)
+    if level == "token":
+        loss = (per_token * mask).sum() / tokens
+    elif level == "sequence":
+        loss = ((per_token * mask).sum(1) / mask.sum(1).clamp(min=1)).mean()
+    else:
+        raise ValueError(f"There is no level {level!r}; choose sequence or token.")
     clipped = ((ratio < 1 - epsilon) & (gain < 0)) | ((ratio > 1 + epsilon) & (gain > 0))
     return loss, {"kl": ((kl * mask).sum() / tokens).item(), "clipped": ((clipped * mask).sum() / tokens).item()}

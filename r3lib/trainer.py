@@ -226,7 +226,7 @@ def train(
         max_completion_length=rollout.limit,
         per_device_train_batch_size=min(profile.micro_batch, profile.failures * profile.group),
         gradient_accumulation_steps=accumulate,
-        loss_type="grpo",
+        loss_type="dapo",  # token level: else the first word of a long reflection counts less than that of a short one
         scale_rewards="group",
         max_grad_norm=1.0,
         bf16=profile.dtype == "bfloat16",

@@ -208,3 +208,15 @@ def test_a_results_file_cut_off_is_told(tmp_path):
     (tmp_path / "a.json").write_text((tmp_path / "a.json").read_text()[:9])
     with pytest.raises(R3Error, match="cannot be read"):
         experiment.load_outcomes(tmp_path / "a.json")
+
+
+def test_outcomes_made_with_other_settings_are_not_mixed_in(tmp_path, monkeypatch):
+    profile = experiment.quick(PROFILES["nano"], test_problems=2)
+    monkeypatch.setattr(experiment.models, "load", lambda profile: (None, None))
+    path = experiment.outcomes_path(tmp_path, False, 0.0)
+    write_json(
+        path,
+        {"settings": experiment.settings(experiment.quick(profile, steps=1)), "outcomes": Outcomes().to_json()},
+    )
+    with pytest.raises(R3Error, match="other settings; delete"):
+        experiment.run(experiment.TASKS["countdown"], profile, 0, tmp_path, tmp_path / "work", (0.0,))

@@ -81,6 +81,15 @@ def test_a_row_without_reflection_counts_nothing():
     assert seen == {"kl": 0, "clipped": 0}
 
 
+def test_token_level_by_hand():
+    """One token against three: every token weighs 1/4."""
+    logps, mask = torch.zeros(2, 3), torch.tensor([[1, 0, 0], [1, 1, 1]])
+    loss, _ = masked_grpo_loss(logps, mask, torch.tensor([1.0, -1.0]), level="token")
+    assert loss.item() == pytest.approx((-1 + 3) / 4)
+    with pytest.raises(ValueError, match="sequence or token"):
+        masked_grpo_loss(logps, mask, torch.tensor([1.0, -1.0]), level="word")
+
+
 def test_kl_needs_a_reference():
     with pytest.raises(ValueError, match="ref_logps"):
         masked_grpo_loss(torch.zeros(1, 1), torch.ones(1, 1), torch.ones(1), beta=0.1)
@@ -202,7 +211,8 @@ def test_cut_after_the_reflection_is_the_same_loss(transcripts, tiny):
 # TRL
 
 
-def test_loss_and_gradient_equal_those_of_trl(tiny, transcripts, tmp_path):
+@pytest.mark.parametrize(("loss_type", "level"), [("grpo", "sequence"), ("dapo", "token")])
+def test_loss_and_gradient_equal_those_of_trl(tiny, transcripts, tmp_path, loss_type, level):
     """One batch with pads, masks, clipped ratios, KL and a temperature through GRPOTrainer's own loss."""
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
@@ -214,7 +224,7 @@ def test_loss_and_gradient_equal_those_of_trl(tiny, transcripts, tmp_path):
         output_dir=str(tmp_path),
         per_device_train_batch_size=4,
         num_generations=2,
-        loss_type="grpo",
+        loss_type=loss_type,
         temperature=temperature,
         beta=0.0,
         epsilon=0.2,
@@ -241,6 +251,7 @@ def test_loss_and_gradient_equal_those_of_trl(tiny, transcripts, tmp_path):
         "old_per_token_logps": noisy(now, 1),
         "ref_per_token_logps": noisy(now, 2),
         "advantages": group_advantages(torch.tensor([1.0, 0, 0, 1]), 2),
+        "num_items_in_batch": (inputs["completion_mask"] * inputs["tool_mask"]).sum(),
     }
     theirs = trainer._compute_loss(trainer.model, inputs)
     loss, seen = masked_grpo_loss(
@@ -251,6 +262,7 @@ def test_loss_and_gradient_equal_those_of_trl(tiny, transcripts, tmp_path):
         inputs["ref_per_token_logps"],
         epsilon=0.2,
         beta=beta,
+        level=level,
     )
     assert abs(loss.item() - theirs.item()) < 1e-5
     assert abs(loss.item()) > 1e-2 and seen["clipped"] > 0 and seen["kl"] > 0  # a batch in which every term counts

@@ -37,7 +37,7 @@ LOG_KEYS = {
     "tokens_per_second",
 }
 LOSS_SETTINGS = {
-    "loss_type": "grpo",
+    "loss_type": "dapo",
     "scale_rewards": "group",
     "importance_sampling_level": "token",
     "num_iterations": 1,

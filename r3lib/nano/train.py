@@ -3,8 +3,8 @@
 A Qwen2-architecture causal LM learns the texts of `r3lib.nano.corpus` in float32 on the CPU (or a GPU where there is
 one): matrices by Muon, everything else by AdamW. Seven phases, each with its own texts and its own ramp of the learning
 rate: many bare sums and terse workings; workings that also name the numbers that are left; dead ends; bookkeeping;
-candidates that are finished honestly however they were begun; more of the same, with none tried twice; and longer searches.
-Killed runs go on from their last checkpoint.
+candidates that are finished honestly however they were begun; more of the same, with none tried twice; and longer
+searches. Killed runs go on from their last checkpoint.
 """
 
 from __future__ import annotations
