@@ -38,6 +38,7 @@ readiness: $(VENV)/.core
 
 bench: $(VENV)/.core
 	$(RUN) benchmarks/verifier.py
+	$(RUN) benchmarks/reproduce.py
 
 lock:
 	$(PYTHON) -m venv .lock-venv

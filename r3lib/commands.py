@@ -7,7 +7,7 @@ from pathlib import Path
 
 from r3lib import experiment, models, plots, readiness, report
 from r3lib.countdown_data import key
-from r3lib.files import DATA, RESULTS, ROOT, R3Error, read_jsonl, whole, write_json, write_text
+from r3lib.files import DATA, RESULTS, ROOT, R3Error, read_json, read_jsonl, whole, write_json, write_text
 from r3lib.profiles import profile
 from r3lib.tasks import Task
 
@@ -89,6 +89,7 @@ def report_(_: argparse.Namespace) -> None:
         picture = f"![accuracy of every arm, vanilla and trained](results/{folder.parent.name}/{folder.name}/arms.png)"
         text = f"{report.table(own, temperature)}\n\n{picture}"
         report.insert(README, f"{folder.parent.name}-{folder.name}", text)
+    report.insert(README, "cost", report.cost(read_json(ROOT / "benchmarks" / "results" / "reproduce.json")))
     _figure(RESULTS / "loop.png", plots.loop())
     print(f"Wrote {RESULTS / 'summary.csv'} and the tables and plots beside the results; README.md is up to date.")
 

@@ -31,6 +31,7 @@ METRICS = {
     "blind_retry": "blind",
     "generic_retry": "generic",
     "shuffled_retry": "shuffled",
+    "leak_rate": "leak",
 }
 
 

@@ -56,6 +56,17 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, "{\n" + rows + "\n}\n")
 
 
+def rewind(log: Path, step: int) -> None:
+    """Drop what a killed run logged (JSON lines) after `step`, that of its checkpoint; no log becomes an empty one."""
+    kept = ""
+    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else []:
+        try:
+            kept += line + "\n" if json.loads(line)["step"] <= step else ""
+        except ValueError:
+            break  # the line it was writing when it was killed
+    write_text(log, kept)
+
+
 def read_json(path: Path) -> Any:
     """Read JSON; raises R3Error if the file is missing or damaged."""
     try:

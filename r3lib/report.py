@@ -35,6 +35,7 @@ COLUMNS = (
     "high",
     "commit",
 )
+KIND = ("task", "model", "profile", "arm", "trained", "temperature")  # runs that differ in these are not averaged
 COMPARISONS = (  # name, (trained?, arm) minus (trained?, arm)
     ("trained second try − vanilla second try", (True, "second"), (False, "second")),
     ("trained: own reflection − blind retry", (True, "second"), (True, "blind")),
@@ -50,6 +51,7 @@ ROWS = (
     ("second try, generic sentence", "generic"),
     ("second try, shuffled reflection", "shuffled"),
 )
+LEAK = "own reflections that contain a right answer"
 STYLE = (
     "body{font:16px/1.5 system-ui;max-width:52rem;margin:2rem auto;padding:0 1rem}"
     "td{padding:.15rem .7rem;border-bottom:1px solid #ccc}img{max-width:100%}"
@@ -74,9 +76,21 @@ def collect(folder: Path) -> list[Run]:
 
 
 def matrix(runs: Iterable[Run], trained: bool, temperature: float, arm: str) -> np.ndarray:
-    """Outcomes of one arm as (seeds, problems) of 0 and 1, seeds in order; empty if it was not run."""
+    """Outcomes of one arm as (seeds, problems) of 0 and 1, seeds in order; empty if it was not run.
+
+    arm "leak": whether the own reflection gave a right answer away, NaN where the first try was right.
+    """
     chosen = [r for r in runs if r.record["trained"] == trained and r.record["temperature"] == temperature]
-    return np.array([r.outcomes.right[arm] for r in sorted(chosen, key=lambda r: r.record["seed"])])
+    chosen.sort(key=lambda r: r.record["seed"])
+    return np.array([r.outcomes.leak if arm == "leak" else r.outcomes.right[arm] for r in chosen], float)
+
+
+def interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean and 95 % interval of (seeds, problems): Wilson's for one seed, else a bootstrap of problems and seeds."""
+    if len(values) > 1:
+        return bootstrap(values)
+    counted = values[~np.isnan(values)]
+    return (float(counted.mean()), *wilson(int(counted.sum()), counted.size))
 
 
 def summary_rows(runs: list[Run]) -> list[dict]:
@@ -87,41 +101,25 @@ def summary_rows(runs: list[Run]) -> list[dict]:
     rows = []
     groups: dict[tuple, list[Run]] = defaultdict(list)
     for run in runs:
-        r = run.record
-        groups[r["task"], r["model"], r["profile"], r["arm"], r["trained"], r["temperature"]].append(run)
-        base = {k: r[k] for k in ("task", "model", "profile", "arm", "seed", "temperature", "commit")}
-        base["trained"] = int(r["trained"])
-        leaks = [x for x in run.outcomes.leak if x is not None]
-        for metric, values in [(m, run.outcomes.right[arm]) for m, arm in METRICS.items()] + [("leak_rate", leaks)]:
-            if values:
-                low, high = wilson(sum(values), len(values))
-                rows.append(
-                    {
-                        **base,
-                        "metric": metric,
-                        "n": len(values),
-                        "mean": sum(values) / len(values),
-                        "low": low,
-                        "high": high,
-                    }
-                )
-    for (task, model, profile, arm, trained, temperature), members in groups.items():
-        if len(members) < 2:
-            continue
-        base = {
-            "task": task,
-            "model": model,
-            "profile": profile,
-            "arm": arm,
-            "trained": int(trained),
-            "seed": "all",
-            "temperature": temperature,
-            "commit": members[0].record["commit"],
-        }
-        for metric, name in METRICS.items():
-            values = matrix(members, trained, temperature, name)
-            mean, low, high = bootstrap(values)
-            rows.append({**base, "metric": metric, "n": values.size, "mean": mean, "low": low, "high": high})
+        groups[tuple(run.record[k] for k in KIND)].append(run)
+        rows += figures([run], run.record["seed"])
+    for members in groups.values():
+        if len(members) > 1:
+            rows += figures(members, "all")
+    return rows
+
+
+def figures(runs: list[Run], seed: int | str) -> list[dict]:
+    """A tidy row for each metric over runs of one kind; a metric that counts no problem in some run is left out."""
+    record, rows = runs[0].record, []
+    for metric, arm in METRICS.items():
+        values = matrix(runs, record["trained"], record["temperature"], arm)
+        counted = ~np.isnan(values)
+        if counted.any(1).all():
+            mean, low, high = interval(values)
+            kind = {k: record[k] for k in KIND} | {"trained": int(record["trained"]), "commit": record["commit"]}
+            figure = {"metric": metric, "n": int(counted.sum()), "mean": mean, "low": low, "high": high}
+            rows.append({**kind, "seed": seed, **figure})
     return rows
 
 
@@ -168,19 +166,17 @@ def table(runs: list[Run], temperature: float) -> str:
         values = matrix(runs, trained, temperature, arm)
         if not values.size:
             return "not run"
-        if len(values) == 1:
-            mean, (low, high) = values.mean(), wilson(int(values.sum()), values.size)
-        else:
-            mean, low, high = bootstrap(values)
-        return f"{100 * mean:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+        if np.isnan(values).all(1).any():
+            return "no failures"
+        return "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * x for x in interval(values)))
 
     lines = [
-        f"*{describe(runs, temperature)}; accuracy in % with 95 % intervals.*",
+        f"*{describe(runs, temperature)}; % with 95 % intervals.*",
         "",
         "| | vanilla | trained |",
         "|---|---|---|",
     ]
-    lines += [f"| {label} | {cell(False, arm)} | {cell(True, arm)} |" for label, arm in ROWS]
+    lines += [f"| {label} | {cell(False, arm)} | {cell(True, arm)} |" for label, arm in (*ROWS, (LEAK, "leak"))]
     lines += ["", "| paired difference, same problems | points | 95 % interval |", "|---|---|---|"]
     lines += [
         f"| {d['name']} | {100 * d['mean']:+.1f} | [{100 * d['low']:+.1f}, {100 * d['high']:+.1f}] |"
@@ -214,6 +210,14 @@ def insert(path: Path, name: str, text: str) -> None:
             f"{path} has no place marked <!-- {name}:start --> … <!-- {name}:end -->; put the two marks back."
         )
     write_text(path, new)
+
+
+def cost(measured: dict) -> str:
+    """What benchmarks/reproduce.py measured, in a sentence."""
+    return (
+        f"`{measured['command']}` took {measured['minutes']:.0f} minutes and {measured['memory_gb']:.1f} GB of memory "
+        f"on {measured['machine']['cores']} cores, installation included (`benchmarks/reproduce.py`)."
+    )
 
 
 def training_logs(folder: Path) -> dict[str, list[dict]]:
@@ -271,8 +275,5 @@ def arm_intervals(runs: list[Run], temperature: float) -> dict[str, dict[str, tu
         for label, arm in ROWS:
             values = matrix(runs, trained, temperature, arm)
             if values.size:
-                interval = (
-                    (values.mean(), *wilson(int(values.sum()), values.size)) if len(values) == 1 else bootstrap(values)
-                )
-                out.setdefault(name, {})[label] = tuple(100 * x for x in interval)
+                out.setdefault(name, {})[label] = tuple(100 * x for x in interval(values))
     return out

@@ -31,14 +31,17 @@ def paired_difference(
 def bootstrap(
     values: np.ndarray, level: float = 0.95, resamples: int = 10_000, seed: int = 0
 ) -> tuple[float, float, float]:
-    """Mean and percentile interval of `values` (seeds, problems), resampling problems and (if several) seeds."""
+    """Mean and percentile interval of `values` (seeds, problems), resampling problems and (if several) seeds.
+
+    A NaN is a problem that does not count for its seed.
+    """
     values = np.atleast_2d(np.asarray(values, float))
     seeds, n = values.shape
     rng = np.random.default_rng(seed)
     means = []
     for _ in range(0, resamples, 500):  # in blocks, for memory
-        by_seed = values[:, rng.integers(n, size=(500, n))].mean(-1).T  # (500, seeds), problems resampled
+        by_seed = np.nanmean(values[:, rng.integers(n, size=(500, n))], -1).T  # (500, seeds), problems resampled
         means.append(np.take_along_axis(by_seed, rng.integers(seeds, size=(500, seeds)), 1).mean(1))
     tail = (1 - level) / 2
     low, high = np.quantile(np.concatenate(means)[:resamples], [tail, 1 - tail])
-    return float(values.mean()), float(low), float(high)
+    return float(np.nanmean(values, -1).mean()), float(low), float(high)

@@ -29,7 +29,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from trl import GRPOConfig, GRPOTrainer
 
 from r3lib import models
-from r3lib.files import R3Error, write_text
+from r3lib.files import R3Error, rewind
 from r3lib.profiles import Profile
 from r3lib.rollout import Conversation, prompt_ids
 from r3lib.tasks import Task
@@ -247,8 +247,7 @@ def train(
     resume = get_last_checkpoint(str(out)) if out.exists() else None
     log = out / "log.jsonl"
     done = json.loads((Path(resume) / "trainer_state.json").read_text())["global_step"] if resume else 0
-    kept = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= done] if log.exists() else []
-    write_text(log, "".join(line + "\n" for line in kept))
+    rewind(log, done)
     trainer = ByLength(
         model=model,
         processing_class=tokenizer,

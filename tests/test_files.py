@@ -13,7 +13,7 @@ import pytest
 
 from r3lib import experiment, models
 from r3lib.evaluate import Outcomes
-from r3lib.files import R3Error, read_json, read_jsonl, whole, write_json, write_text
+from r3lib.files import R3Error, read_json, read_jsonl, rewind, whole, write_json, write_text
 from r3lib.profiles import PROFILES, profile
 
 
@@ -25,6 +25,17 @@ def test_a_writer_that_fails_leaves_the_old_file(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_log_goes_back_to_the_last_checkpoint(tmp_path):
+    log = tmp_path / "log.jsonl"
+    rewind(log, 3)
+    assert log.read_text() == ""
+    log.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')  # killed while it wrote step 4
+    rewind(log, 4)
+    assert [line["step"] for line in read_jsonl(log)] == [1, 2, 3]
+    rewind(log, 2)
+    assert [line["step"] for line in read_jsonl(log)] == [1, 2]
 
 
 def test_a_written_file_replaces_the_old_one_and_leaves_no_litter(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from r3lib import report
 from r3lib.__main__ import main
 from r3lib.evaluate import RETRIES, Outcomes
-from r3lib.experiment import outcomes_path
+from r3lib.experiment import load_outcomes, outcomes_path
 from r3lib.files import RESULTS, ROOT, R3Error, write_json
 
 STORED = RESULTS / "countdown" / "nano"
@@ -69,7 +69,18 @@ def test_summary_has_every_figure_with_its_interval(results):
     assert {r["seed"] for r in rows} == {0, 1, "all"}
     assert all(r["low"] <= r["mean"] <= r["high"] for r in rows)
     leak = [r for r in rows if r["metric"] == "leak_rate"]
-    assert all(r["n"] < 400 for r in leak), "the leak rate is over failed first tries only"
+    assert all(r["n"] < 400 for r in leak if r["seed"] != "all"), "the leak rate is over failed first tries only"
+    assert all(abs(r["mean"] - 0.5) < 0.1 for r in leak) and sum(r["seed"] == "all" for r in leak) == 2
+
+
+def test_a_run_without_failures_has_no_leak_rate(results):
+    path = outcomes_path(results / "seed0", True, 1.0)
+    record, _ = load_outcomes(path)
+    write_json(path, {**record, "outcomes": fake(400, 0, first=1.0, second=1.0).to_json()})
+    runs = report.collect(results)
+    leak = [(r["trained"], r["seed"]) for r in report.summary_rows(runs) if r["metric"] == "leak_rate"]
+    assert leak == [(0, 0), (1, 1), (0, 1), (0, "all")]
+    assert report.table(runs, 1.0).count("no failures") == 1
 
 
 def test_summary_csv_round_trips(results, tmp_path):
@@ -94,7 +105,8 @@ def test_differences_find_the_planted_gain(results):
 def test_table_and_page_show_every_arm(results):
     runs = report.collect(results)
     text = report.table(runs, 1.0)
-    assert all(label in text for label, _ in report.ROWS) and "seeds 0, 1" in text and "400 test problems" in text
+    assert all(label in text for label in (*dict(report.ROWS), report.LEAK))
+    assert "seeds 0, 1" in text and "400 test problems" in text
     page = report.html_page("t", runs, results)
     assert page.count("<img") >= 1 and "vanilla" in page
 

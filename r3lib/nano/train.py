@@ -22,6 +22,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+from r3lib.files import rewind
 from r3lib.nano.corpus import Message, Texts, corpus
 from r3lib.nano.tokenizer import train_tokenizer
 
@@ -235,18 +236,13 @@ def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 30
         for optimizer, saved in zip(optimizers, state["optimizers"]):
             optimizer.load_state_dict(saved)
         seen, step, at, taken = state["seen"], state["step"], state["phase"], state["taken"]
-    log_path = out / "log.jsonl"
-    kept = (
-        [line for line in log_path.read_text().splitlines() if json.loads(line)["step"] <= step]
-        if log_path.exists()
-        else []
-    )
-    log_path.write_text("".join(line + "\n" for line in kept))
-    log = log_path.open("a")
+    rewind(out / "log.jsonl", step)
+    log = (out / "log.jsonl").open("a")
     saved_at = started = time.monotonic()
     total = sum(phase.tokens for phase in recipe.phases)
     bar = tqdm(total=total, initial=seen, unit="tok", unit_scale=True, desc="r3-nano", mininterval=5)
-    for at, taken, share, ids, labels in lessons(recipe, tokenizer, held_out, seen, at, taken):
+    left = lessons(recipe, tokenizer, held_out, seen, at, taken)
+    for at, taken, share, ids, labels in left:
         ids, labels = ids.to(device), labels.to(device)
         for group, lr in zip((g for o in optimizers for g in o.param_groups), full):
             group["lr"] = lr * share
