@@ -6,8 +6,6 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 EXPERIMENT ?= countdown
 SEED ?= 0
-# 05 waits for stored runs; A1 trains its miniature for longer than a test should
-DRAFTS = 05_countdown.ipynb A1_how_r3_nano_was_made.ipynb
 # glibc returns large freed blocks to the system at once; keeping them makes CPU training about a tenth faster
 export MALLOC_MMAP_THRESHOLD_ = 1073741824
 export MALLOC_TRIM_THRESHOLD_ = 1073741824
@@ -19,7 +17,7 @@ reproduce: $(VENV)/.core
 
 test: $(VENV)/.all
 	$(RUN) -m pytest
-	$(RUN) -m pytest --nbval --nbval-sanitize-with notebooks/sanitize.cfg --nbval-cell-timeout=900 -p no:cacheprovider $(addprefix --ignore=notebooks/,$(DRAFTS)) notebooks
+	$(RUN) -m pytest --nbval --nbval-sanitize-with notebooks/sanitize.cfg --nbval-cell-timeout=900 -p no:cacheprovider notebooks
 
 lab: $(VENV)/.all
 	$(VENV)/bin/jupyter lab notebooks

@@ -37,10 +37,12 @@ def bootstrap(
     """
     values = np.atleast_2d(np.asarray(values, float))
     seeds, n = values.shape
+    counted, sums = (~np.isnan(values)).T.astype(float), np.nan_to_num(values).T  # (problems, seeds)
     rng = np.random.default_rng(seed)
     means = []
     for _ in range(0, resamples, 500):  # in blocks, for memory
-        by_seed = np.nanmean(values[:, rng.integers(n, size=(500, n))], -1).T  # (500, seeds), problems resampled
+        draws = np.stack([np.bincount(row, minlength=n) for row in rng.integers(n, size=(500, n))])  # times drawn
+        by_seed = draws @ sums / np.maximum(draws @ counted, 1)  # (500, seeds)
         means.append(np.take_along_axis(by_seed, rng.integers(seeds, size=(500, seeds)), 1).mean(1))
     tail = (1 - level) / 2
     low, high = np.quantile(np.concatenate(means)[:resamples], [tail, 1 - tail])
