@@ -9,6 +9,7 @@ Usage: python benchmarks/reproduce.py. Writes benchmarks/results/reproduce.json.
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -31,7 +32,9 @@ def main() -> None:
             ["git", "rev-parse", "--short", "HEAD"], cwd=clone, capture_output=True, text=True, check=True
         )
         before, started = machine(), time.monotonic()
-        subprocess.run(["make", "reproduce"], cwd=clone, check=True)
+        mine = ("PYTHONPATH", "R3_HOME", "R3_PROFILE")  # would lead away from the clone
+        clean = {name: value for name, value in os.environ.items() if name not in mine}
+        subprocess.run(["make", "reproduce"], cwd=clone, env=clean, check=True)
         minutes = (time.monotonic() - started) / 60
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20  # Linux counts it in KiB
     result = {"command": "make reproduce", "commit": commit.stdout.strip(), "machine": before}
