@@ -13,7 +13,7 @@ import pytest
 
 from r3lib import experiment, models
 from r3lib.evaluate import Outcomes
-from r3lib.files import R3Error, read_json, read_jsonl, rewind, whole, write_json, write_text
+from r3lib.files import ROOT, R3Error, read_json, read_jsonl, rewind, whole, write_json, write_text
 from r3lib.profiles import PROFILES, profile
 
 
@@ -130,6 +130,8 @@ def test_the_profile_is_the_argument_else_the_environment_else_nano(monkeypatch)
 
 
 def test_what_is_not_measured_is_said_to_be_so():
+    measured = read_json(ROOT / "benchmarks" / "results" / "reproduce.json")
+    assert (PROFILES["nano"].memory_gb, PROFILES["nano"].minutes) == (measured["memory_gb"], measured["minutes"])
     nothing = dataclasses.replace(PROFILES["nano"], memory_gb=None, minutes=None)
     assert nothing.fits() == "memory not measured, time not measured"
     assert dataclasses.replace(nothing, memory_gb=1.25, minutes=20.4).fits() == "memory 1.2 GB, time 20 min"
