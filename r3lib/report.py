@@ -155,7 +155,8 @@ def describe(runs: list[Run], temperature: float) -> str:
     precision = "NF4" if record["settings"]["four_bit"] else record["settings"]["dtype"]
     return (
         f"{record['task']}, {record['model']} ({precision}), "
-        f"{record['n']} test problems, seeds {', '.join(map(str, seeds))}, temperature {temperature:g}"
+        f"{record['n']} test problems, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}, "
+        f"temperature {temperature:g}"
     )
 
 
@@ -216,7 +217,8 @@ def cost(measured: dict) -> str:
     """What benchmarks/reproduce.py measured, in a sentence."""
     return (
         f"`{measured['command']}` took {measured['minutes']:.0f} minutes and {measured['memory_gb']:.1f} GB of memory "
-        f"on {measured['machine']['cores']} cores, installation included (`benchmarks/reproduce.py`)."
+        f"on {measured['machine']['cores']} cores, installation included (`benchmarks/reproduce.py`): one seed, judged on "
+        "fewer problems than the stored runs below."
     )
 
 

@@ -10,7 +10,7 @@ from r3lib import report
 from r3lib.__main__ import main
 from r3lib.evaluate import RETRIES, Outcomes
 from r3lib.experiment import load_outcomes, outcomes_path
-from r3lib.files import RESULTS, ROOT, R3Error, write_json
+from r3lib.files import RESULTS, ROOT, R3Error, read_json, write_json
 
 STORED = RESULTS / "countdown" / "nano"
 stored = pytest.mark.skipif(not STORED.exists(), reason="no stored results in this checkout")
@@ -136,6 +136,7 @@ def test_committed_tables_are_what_the_results_say():
     temperature = runs[0].record["settings"]["temperature"]
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert report.table(runs, temperature) in readme, "run `make report` and commit README.md"
+    assert report.cost(read_json(ROOT / "benchmarks" / "results" / "reproduce.json")) in readme
 
 
 @stored
