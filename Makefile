@@ -36,6 +36,7 @@ readiness: $(VENV)/.core
 
 bench: $(VENV)/.core
 	$(RUN) benchmarks/verifier.py
+	$(RUN) benchmarks/verifier_function_calling.py
 	$(RUN) benchmarks/reproduce.py
 
 lock:

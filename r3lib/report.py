@@ -217,8 +217,8 @@ def cost(measured: dict) -> str:
     """What benchmarks/reproduce.py measured, in a sentence."""
     return (
         f"`{measured['command']}` took {measured['minutes']:.0f} minutes and {measured['memory_gb']:.1f} GB of memory "
-        f"on {measured['machine']['cores']} cores, installation included (`benchmarks/reproduce.py`): one seed, judged on "
-        "fewer problems than the stored runs below."
+        f"on {measured['machine']['cores']} cores, installation included (`benchmarks/reproduce.py`): one seed, "
+        "judged on fewer problems than the stored runs below."
     )
 
 

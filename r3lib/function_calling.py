@@ -1,0 +1,361 @@
+"""The function-calling verifier: are the calls in an answer the right ones, yes or no, and if not, why? Standard
+library only. A problem is a row of APIGen's xLAM data (paper section 4.1): a query, the tools offered, the gold calls.
+
+The rule, all of it:
+
+- The multiset of calls equals the gold one: nothing missing, nothing extra, parallel calls in any order. Two calls are
+  equal if their names are and their arguments are, as JSON values: keys in any order, lists in theirs, `true` is not 1,
+  "5" is not 5. Numbers are equal if their exact decimal values are: 5, 5.0 and 5e0 are one number.
+- Read is what model families write, after a leading `<think>...</think>` and without one end-of-turn token at the end.
+  What the text begins with decides: `[` or `{` is a JSON list of calls, a call, or calls with `;` between them (Llama,
+  with or without `<|python_tag|>` before them); ``` or ```json and then `[` or `{` is the same in a fence. Both stand
+  alone: prose after them is invalid_json, prose before them no_call. Any other text is read for `<tool_call>` blocks
+  (Hermes, Qwen), each with one call, and the prose around them is ignored.
+- A call is an object with a "name", a string, and "arguments" (or Llama's "parameters"), an object or, as on OpenAI's
+  wire, an object written as a JSON string. "id" and "type" may stand beside them and are ignored; nothing else may.
+- JSON is RFC 8259's, in at most MAX_LENGTH characters and MAX_DEPTH levels. Refused: a key twice in one object, NaN and
+  Infinity, numbers of more than MAX_DIGITS characters, fractions and powers that double precision cannot hold.
+
+The first part that an answer fails gives its kind: no_call (also the list `[]`), invalid_json (also JSON that is not
+calls), wrong_call_count (how many), wrong_tool (the multisets of names differ), wrong_parameter_name (the multisets of
+names with their sets of parameter names differ), wrong_parameter_value. If gold is empty, only `[]` is right.
+
+`tools` makes reasons clearer and never changes a verdict or a kind. In particular, a parameter left out is not equal to
+one that spells the tool's default. This is stricter than the Berkeley leaderboard's (BFCL's) checker: there each
+parameter has a list of acceptable values, optional ones may be left out, strings are compared without case, spaces and
+punctuation, and an int passes for a float. People wrote those lists. xLAM has one gold answer, the paper's reward is
+the exact match, and a reward must not rest on a guess at what else could have been meant.
+
+Not here: Python notation such as f(x=1), XML parameters, other families' tags, thinking opened in the prompt.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Callable
+from decimal import Decimal
+from functools import lru_cache
+
+from r3lib import prompts
+from r3lib.tasks import Task, Verdict
+from r3lib.tools import parameter_names, read_tools
+
+MAX_LENGTH = 50_000  # characters of an answer; ten calls need about 1,000
+MAX_DEPTH = 32  # lists and objects inside each other; Python's parser gives up at about 1,000
+MAX_DIGITS = 400  # characters of a number; int() refuses more than 640 at its strictest setting
+THINK, THINK_END = "<think>", "</think>"
+OPEN, CLOSE = "<tool_call>", "</tool_call>"
+PYTHON_TAG = "<|python_tag|>"
+END_TOKENS = ("<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|endoftext|>", "<|end_of_text|>", "<|end|>", "</s>")
+SPACE = " \t\r\n"
+FENCE = re.compile(r"```(?:json)?[ \t\r\n]*(?=[\[{])")
+# what may stand between brackets (strings too, an unclosed one to its end), then the next character; its end always
+# matches, so that it never goes back
+TOKEN = re.compile(r'(?:[ \t\r\n:,.+\-0-9A-Za-z]+|"(?:[^"\\]+|\\.)*"?)*(.?)', re.DOTALL)
+SPACES = re.compile(r"[ \t\r\n]*")
+CALL_START = re.compile(r'\{[ \t\r\n]*"')
+CALL_KEYS = frozenset(("name", "arguments", "parameters", "id", "type"))
+ENCODER = json.JSONEncoder(ensure_ascii=False, default=float)
+CORRECT = Verdict(True, "correct", "The calls are the right ones.")
+
+JSON = dict | list | str | int | Decimal | bool | None
+Call = dict[str, JSON]  # {"name": str, "arguments": dict}
+
+
+class Refused(ValueError):
+    """The text holds no readable calls; the message is the verdict's reason."""
+
+    def __init__(self, reason: str, kind: str = "invalid_json"):
+        super().__init__(reason)
+        self.kind = kind
+
+
+def spell(value: JSON) -> str:
+    """A value in a reason: short, and printable where a lone surrogate would break the file it is written to."""
+    text = ENCODER.encode(value)
+    return (text if len(text) <= 80 else text[:80] + "…").encode("utf-8", "backslashreplace").decode()
+
+
+# --- reading JSON -------------------------------------------------------------------------------------------------
+
+
+def _object(pairs: list[tuple[str, JSON]]) -> dict:
+    found = dict(pairs)
+    if len(found) < len(pairs):  # parsers disagree on which of the two counts
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise Refused(f"The key {spell(twice)} stands twice in one object.")
+    return found
+
+
+def _number(text: str) -> int | Decimal:
+    if len(text) > MAX_DIGITS:
+        raise Refused(f"A number is longer than {MAX_DIGITS} characters.")
+    if text.lstrip("-").isdigit():
+        return int(text)
+    size = abs(float(text))
+    zero = not text.lower().partition("e")[0].strip("-.0")
+    if math.isinf(size) or (size == 0 and not zero):
+        raise Refused(f"The number {text[:40]} is beyond double precision.")
+    return 0 if zero else Decimal(text)  # not the float, which takes 0.1 and 0.10000000000000001 for one number
+
+
+def _constant(text: str) -> JSON:
+    raise Refused(f"{text} is not JSON.")
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_number, parse_float=_number, parse_constant=_constant)
+
+
+def read_value(text: str, start: int = 0) -> tuple[JSON, int]:
+    """The list or object that begins at `start`, and where it ends. Raises Refused.
+
+    A scan over the brackets finds the end, and bounds the depth before the recursive parser sees the text.
+    """
+    if text[start : start + 1] not in ("[", "{"):
+        raise Refused("A call must be a JSON object, which begins with '{'.")
+    depth, end = 0, start
+    while depth or end == start:
+        token = TOKEN.match(text, end)
+        end, symbol = token.end(), token[1]
+        if symbol in ("{", "["):
+            depth += 1
+        elif symbol in ("}", "]"):
+            depth -= 1
+        elif not symbol:
+            raise Refused("The JSON stops before its last bracket is closed.")
+        else:
+            hint = "strings stand in double quotes" if symbol in "'`“”‘’" else "it can stand in strings only"
+            raise Refused(f"{symbol!r} is not JSON: {hint}.")
+        if depth > MAX_DEPTH:
+            raise Refused(f"The JSON is nested more than {MAX_DEPTH} levels deep.")
+    try:
+        return DECODER.raw_decode(text[start:end])[0], end
+    except json.JSONDecodeError as error:
+        raise Refused(f"The JSON is broken at its character {error.pos + 1}: {error.msg}.") from None
+
+
+def read_call(value: JSON) -> Call:
+    """A call in its plain form. Raises Refused."""
+    if not isinstance(value, dict):
+        raise Refused(f"A call must be an object with a name and arguments, not {spell(value)}.")
+    if not value.keys() <= CALL_KEYS:
+        raise Refused(f"A call has a name and arguments; {spell(min(value.keys() - CALL_KEYS))} is neither.")
+    if not isinstance(value.get("name"), str):
+        raise Refused('A call needs a "name", which is a string.')
+    if ("arguments" in value) == ("parameters" in value):
+        raise Refused('A call needs "arguments" or "parameters", and not both.')
+    arguments = value["arguments"] if "arguments" in value else value["parameters"]
+    if isinstance(arguments, str):
+        written = arguments.strip(SPACE)
+        arguments, end = read_value(written)
+        if end < len(written):
+            raise Refused("Something follows the object in a string of arguments.")
+    if not isinstance(arguments, dict):
+        raise Refused(f"The arguments of {spell(value['name'])} must be an object, not {spell(arguments)}.")
+    return {"name": value["name"], "arguments": arguments}
+
+
+# --- reading answers ----------------------------------------------------------------------------------------------
+
+
+def read_calls(response: str) -> list[Call]:
+    """The calls that a response makes, in its order. Raises Refused, whose kind may be no_call."""
+    if not isinstance(response, str):
+        raise Refused("The response is not text.", "no_call")
+    text = response.strip(SPACE)
+    if text.startswith(THINK):
+        end = text.find(THINK_END)
+        if end < 0:
+            raise Refused(f"The thinking is never closed by {THINK_END}, so no answer was given.", "no_call")
+        text = text[end + len(THINK_END) :].strip(SPACE)
+    if text.endswith(END_TOKENS):
+        text = text[: text.rindex("<")].rstrip(SPACE)
+    text = text.removeprefix(PYTHON_TAG).lstrip(SPACE)
+    fence = FENCE.match(text)
+    alone = fence or text.startswith(("[", "{"))
+    if not alone and OPEN not in text:
+        raise Refused(f"The answer is neither JSON that stands alone nor in {OPEN} tags.", "no_call")
+    if len(text) > MAX_LENGTH:
+        raise Refused(f"The answer is longer than {MAX_LENGTH} characters.")
+    values = _alone(text, fence.end(), "```") if fence else _alone(text, 0, "") if alone else _tagged(text)
+    return [read_call(value) for value in values]
+
+
+def _alone(text: str, start: int, closing: str) -> list[JSON]:
+    """The elements of one list, or one or more objects with `;` between them, up to `closing`."""
+    values, separator = [], ";"
+    while separator == ";":
+        value, end = read_value(text, start)
+        values.append(value)
+        end = SPACES.match(text, end).end()
+        separator = text[end : end + 1]
+        start = SPACES.match(text, end + 1).end()
+    if text[end:] != closing:
+        what = spell(text[end : end + 30]) if text[end:] else "nothing, and the fence is never closed"
+        raise Refused(f"The JSON must stand alone; what follows it is {what}.")
+    return values[0] if len(values) == 1 and isinstance(values[0], list) else values
+
+
+def _tagged(text: str) -> list[JSON]:
+    values, start = [], text.find(OPEN)
+    while start >= 0:
+        value, end = read_value(text, SPACES.match(text, start + len(OPEN)).end())
+        values.append(value)
+        end = SPACES.match(text, end).end()
+        if not text.startswith(CLOSE, end):
+            raise Refused(f"A {OPEN} is not closed by {CLOSE} right after its object.")
+        start = text.find(OPEN, end)
+    return values
+
+
+# --- judging ------------------------------------------------------------------------------------------------------
+
+
+def same(a: JSON, b: JSON) -> bool:
+    """Whether two JSON values are equal. Not Python's ==, which takes true for 1."""
+    if a != b:
+        return False
+    if isinstance(a, dict):
+        return all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list):
+        return all(map(same, a, b))
+    return isinstance(a, bool) == isinstance(b, bool)
+
+
+def unmatched(calls: list[Call], gold: list[Call], view: Callable[[Call], JSON]) -> tuple[list[Call], list[Call]]:
+    """What is left of both sides when calls whose views are the same are struck out in pairs."""
+    extra, missing = [], list(gold)
+    for call in calls:
+        partner = next((i for i, right in enumerate(missing) if same(view(call), view(right))), None)
+        if partner is None:
+            extra.append(call)
+        else:
+            del missing[partner]
+    return extra, missing
+
+
+def _signature(call: Call) -> JSON:
+    return [call["name"], sorted(call["arguments"])]
+
+
+def _differing(call: Call, right: Call) -> list[str]:
+    return [key for key in right["arguments"] if not same(call["arguments"][key], right["arguments"][key])]
+
+
+def judge(calls: list[Call], gold: list[Call], tools: str | list | None = None) -> Verdict:
+    """The verdict on calls that were read. Takes time quadratic in the number of gold calls, which the problem bounds.
+
+    Each kind compares a finer view of the calls, so the kind needs no pairing; the reason pairs a call that is wrong
+    with the gold call, of those left over, that it differs from least.
+    """
+    if not calls and gold:
+        return Verdict(False, "no_call", "The list of calls is empty.")
+    if len(calls) != len(gold):
+        return Verdict(False, "wrong_call_count", f"The number of calls is {len(calls)}, not {len(gold)}.")
+    calls, gold = unmatched(calls, gold, lambda call: call)
+    if not calls:
+        return CORRECT
+    extra, missing = unmatched(calls, gold, lambda call: call["name"])
+    if extra:
+        name = extra[0]["name"]
+        stranger = tools is not None and name not in parameter_names(tools)
+        remark = ", which is not among the tools offered" if stranger else ""
+        reason = f"{spell(missing[0]['name'])} must be called, but the call is of {spell(name)}{remark}."
+        return Verdict(False, "wrong_tool", reason)
+    extra, missing = unmatched(calls, gold, _signature)
+    if extra:
+        return _wrong_parameter_name(extra[0], missing, tools)
+    call = calls[0]
+    partners = [right for right in gold if _signature(right) == _signature(call)]
+    right = min(partners, key=lambda right: len(_differing(call, right)))
+    key = _differing(call, right)[0]
+    got, wanted = spell(call["arguments"][key]), spell(right["arguments"][key])
+    reason = f"In the call of {spell(call['name'])}, {spell(key)} is {got}, not {wanted}."
+    return Verdict(False, "wrong_parameter_value", reason)
+
+
+def _wrong_parameter_name(call: Call, missing: list[Call], tools: str | list | None) -> Verdict:
+    name, keys = call["name"], call["arguments"].keys()
+    partners = [right["arguments"].keys() for right in missing if right["name"] == name]
+    right = min(partners, key=lambda right: len(right ^ keys))
+    faults = []
+    if right - keys:
+        faults.append(f"leaves out {spell(min(right - keys))}")
+    if keys - right:
+        stranger = min(keys - right)
+        unknown = tools is not None and stranger not in parameter_names(tools).get(name, {stranger})
+        faults.append(f"has {spell(stranger)}, which the {'tool' if unknown else 'right call'} does not have")
+    return Verdict(False, "wrong_parameter_name", f"The call of {spell(name)} {' and '.join(faults)}.")
+
+
+@lru_cache(maxsize=1024)
+def _gold(answers: str) -> list[Call]:
+    answers = answers.strip(SPACE)
+    try:
+        value, end = read_value(answers)
+        if not isinstance(value, list) or end < len(answers):
+            raise Refused("It is not one list.")
+        return [read_call(call) for call in value]
+    except Refused as error:
+        raise ValueError(f"`answers` must be a JSON list of calls with name and arguments. {error}") from None
+
+
+def gold_calls(answers: str | list) -> list[Call]:
+    """The gold calls, read by the same rule (a parsed list is written as JSON first). Raises ValueError."""
+    try:
+        text = answers if isinstance(answers, str) else json.dumps(answers)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"`answers` must be a list of calls or its JSON text: {error}.") from None
+    return _gold(text)
+
+
+def verify(response: str, answers: str | list, tools: str | list | None = None) -> Verdict:
+    """Judge a response by the gold calls of its problem (rule: see the module).
+
+    The paper's reward for function calling (section 4.1) is this yes or no: whether the calls match exactly.
+
+    Returns: Verdict whose kind is correct, no_call, invalid_json, wrong_call_count, wrong_tool, wrong_parameter_name or
+    wrong_parameter_value.
+    Raises: nothing, whatever `response` is; ValueError if `answers` (or `tools`, where a reason needs it) is malformed.
+    """
+    gold = gold_calls(answers)
+    try:
+        return judge(read_calls(response), gold, tools)
+    except Refused as refusal:
+        return Verdict(False, refusal.kind, str(refusal))
+
+
+def contains_answer(problem: dict, text: str) -> bool:
+    """Whether a text gives all gold calls away: the leak check on reflections (the paper does not have it).
+
+    Every call written as a JSON object counts, wherever it stands in the first MAX_LENGTH characters, and a gold call
+    that is made twice need stand there once. Calls told in words or in Python's notation are not found. Raises nothing.
+    """
+    text, gold = text[:MAX_LENGTH], gold_calls(problem["answers"])
+    missing, start = list(gold), CALL_START.search(text)
+    while missing and start:
+        try:
+            call = read_call(read_value(text, start.start())[0])
+            missing = [right for right in missing if not same(call, right)]
+        except Refused:
+            pass
+        start = CALL_START.search(text, start.start() + 1)  # the objects inside another one may be calls, too
+    return bool(gold) and not missing
+
+
+def _ask(problem: dict) -> str:
+    return problem["query"]
+
+
+def _verify(problem: dict, text: str) -> Verdict:
+    return verify(text, problem["answers"], problem.get("tools"))
+
+
+def _tools(problem: dict) -> list[dict]:
+    return read_tools(problem["tools"])
+
+
+TASK = Task("function_calling", _ask, _verify, contains_answer, prompts.FUNCTION_CALLING_REFLECT, tools=_tools)

@@ -1,0 +1,70 @@
+"""Tool descriptions: from the words of xLAM's data (Python's types, flat parameters) to OpenAI's JSON schema, the form
+that chat templates take. Standard library only.
+
+Not here: the calls (`r3lib.function_calling`), schemas that describe more than a parameter's type.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean", "dict": "object"}
+TYPES |= {name: "array" for name in ("list", "tuple", "set")}
+TYPES |= {name: name for name in ("string", "integer", "number", "boolean", "object", "array")}
+
+
+def read_tools(tools: str | list) -> list[dict]:
+    """Tools in OpenAI's form, whatever form they have. Raises ValueError."""
+    try:
+        return [_openai(tool) for tool in (json.loads(tools) if isinstance(tools, str) else tools)]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"`tools` must be a list of tools with name and parameters, or its JSON: {error!r}.") from None
+
+
+def _openai(tool: dict) -> dict:
+    if "function" in tool:
+        if not isinstance(tool["function"]["name"], str) or not isinstance(_properties(tool), dict):
+            raise TypeError("a name must be a string, properties an object")
+        return tool
+    parameters = tool.get("parameters") or {}
+    if not isinstance(parameters.get("type"), str):  # xLAM's flat form, where "type" could only be a parameter's name
+        parameters = {
+            "type": "object",
+            "properties": {name: _property(about) for name, about in parameters.items()},
+            "required": [name for name, about in parameters.items() if _required(about)],
+        }
+    return {
+        "type": "function",
+        "function": {"name": tool["name"], "description": tool.get("description", ""), "parameters": parameters},
+    }
+
+
+def _required(about: dict) -> bool:
+    return "default" not in about and "optional" not in about.get("type", "").lower()
+
+
+def _property(about: dict) -> dict:
+    kept = ("description", "enum", "items", "properties", "default")
+    return {**schema(about.get("type", "")), **{key: about[key] for key in kept if key in about}}
+
+
+def schema(kind: str) -> dict:
+    """JSON schema of a type in Python's words: "List[int]", "str, optional". Without "type" where they fit none."""
+    head, bracket, inner = re.sub(r",\s*optional$", "", kind.strip(), flags=re.IGNORECASE).partition("[")
+    head, inner = head.strip().lower(), inner.strip().removesuffix("]")
+    if head == "optional" and bracket:
+        return schema(inner)
+    if head not in TYPES:
+        return {}
+    items = schema(inner) if head in ("list", "set") and bracket else {}
+    return {"type": TYPES[head], **({"items": items} if items else {})}
+
+
+def _properties(tool: dict) -> dict:
+    return (tool["function"].get("parameters") or {}).get("properties", {})
+
+
+def parameter_names(tools: str | list) -> dict[str, set[str]]:
+    """Tool name -> the names of its parameters. Raises ValueError."""
+    return {tool["function"]["name"]: set(_properties(tool)) for tool in read_tools(tools)}
