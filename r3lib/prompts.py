@@ -20,5 +20,10 @@ FUNCTION_CALLING_REFLECT = (
     "You tried performing the task, but failed in generating the correct tool call. Reflect on what went wrong and "
     "write a short explanation that will help you do better next time."
 )
+# for models whose chat template shows no tools, such as Phi-3.5's; the others have their family's own words
+TOOLS = (
+    'You can call the tools below. Answer with a JSON list of calls, each {{"name": ..., "arguments": {{...}}}}, and '
+    "nothing else.\n\n{tools}"
+)
 BLIND_RETRY = "Your answer was wrong. Try again.\n\n{task}"
 GENERIC_REFLECTION = "I made a mistake in my answer. I will read the problem again and check my work carefully."

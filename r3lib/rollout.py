@@ -15,15 +15,17 @@ Not here: scoring (r3lib.evaluate), learning (r3lib.trainer).
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from r3lib import models
+from r3lib import models, prompts
 
 SPANS = ("prompt", "attempt", "reflection_prompt", "reflection", "retry_prompt", "retry")
+DATE = "26 Jul 2024"  # what Llama 3.1's template says if told nothing
 _MARK = "\u2581answer\u2581"
 
 
@@ -55,12 +57,25 @@ class Transcript:
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: list[dict], tools: list[dict] | None = None) -> list[int]:
-    """Tokens of a conversation that waits for the assistant, as the model's own chat template renders it."""
+    """Tokens of a conversation that waits for the assistant, as the model's own chat template renders it.
+
+    Where the template leaves tools out, they go into a system message. Templates that tell the date (Llama's) tell
+    DATE, so that a prompt is the same on every day.
+    """
     if tokenizer.chat_template is None:
         raise ValueError(
             "This tokenizer has no chat template; use an instruction-tuned model, or set tokenizer.chat_template."
         )
-    text = tokenizer.apply_chat_template(messages, tools=tools, add_generation_prompt=True, tokenize=False)
+
+    def render(messages: list[dict], tools: list[dict] | None) -> str:
+        return tokenizer.apply_chat_template(
+            messages, tools=tools, add_generation_prompt=True, tokenize=False, date_string=DATE
+        )
+
+    text = render(messages, tools)
+    if tools and text == render(messages, None):
+        listed = prompts.TOOLS.format(tools="\n".join(map(json.dumps, tools)))
+        text = render([{"role": "system", "content": listed}, *messages], None)
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 

@@ -13,8 +13,10 @@ from peft import get_peft_model
 
 from r3lib import models, prompts
 from r3lib.countdown import TASK
+from r3lib.files import DATA, read_jsonl
+from r3lib.function_calling import TASK as CALLS
 from r3lib.profiles import PROFILES
-from r3lib.rollout import SPANS, Conversation, Transcript, prompt_ids
+from r3lib.rollout import DATE, SPANS, Conversation, Transcript, prompt_ids
 
 TOLERANCE = {"tiny": 1e-4, "nano": 1e-3}
 TEMPLATES = Path(trl.__file__).parent / "chat_templates"
@@ -119,6 +121,76 @@ def test_grown_conversation_is_the_tokenized_whole(tiny, problems, template):
         whole = tokenizer.apply_chat_template(messages, tokenize=False)
         assert transcript.ids + tokenizer("<|im_end|>\n")["input_ids"] == tokenizer(whole)["input_ids"]
     assert talk.texts("reflection") == [said[1]] * len(problems)
+
+
+FAMILIES = {  # TRL's copy of each family's template: the tokens it needs, the one that ends a turn
+    "qwen2_5": (("<|im_start|>", "<|im_end|>"), "<|im_end|>"),
+    "qwen3": (("<|im_start|>", "<|im_end|>"), "<|im_end|>"),
+    "llama3_1": (("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"), "<|eot_id|>"),
+    "llama3_2": (("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"), "<|eot_id|>"),
+    "phi3_5": (("<|user|>", "<|assistant|>", "<|system|>", "<|end|>"), "<|end|>"),
+}
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request, tiny):
+    """(model, tokenizer) with the chat template and the special tokens of a family of models."""
+    tokens, end = FAMILIES[request.param]
+    model, tokenizer = tiny[0], copy.deepcopy(tiny[1])
+    tokenizer.add_special_tokens({"additional_special_tokens": [t for t in tokens if t not in tokenizer.get_vocab()]})
+    tokenizer.eos_token, tokenizer.bos_token = end, tokens[0]
+    tokenizer.chat_template = (TEMPLATES / f"{request.param}.jinja").read_text()
+    return model, tokenizer
+
+
+@pytest.fixture(scope="module")
+def calls():
+    return read_jsonl(DATA / "function_calling" / "validation.jsonl")[:6]
+
+
+def test_every_family_is_shown_the_query_and_all_tools(family, calls):
+    tokenizer = family[1]
+    for problem in calls:
+        ids = prompt_ids(tokenizer, CALLS.messages(problem), CALLS.tools(problem))
+        text = tokenizer.decode(ids)
+        assert problem["query"] in text
+        for tool in problem["tools"]:
+            assert f'"{tool["name"]}"' in text
+            assert all(f'"{name}"' in text for name in tool["parameters"])
+
+
+def test_prompts_do_not_change_with_the_date(family, calls):
+    text = family[1].decode(prompt_ids(family[1], CALLS.messages(calls[0]), CALLS.tools(calls[0])))
+    assert text.count("Today Date: 26 Jul 2024") == text.count("Today Date")
+
+
+def test_the_reflection_span_of_a_call_is_exact_in_every_family(family, calls):
+    """The reflection's tokens are its text's, and what surrounds it is what the template gives for the whole."""
+    model, tokenizer = family
+    said = ('[{"name": "a", "arguments": {}}]', "I chose the wrong tool.", '[{"name": "b", "arguments": {"x": 5}}]')
+    talk = Conversation(model, tokenizer, len(calls))
+    talk.start([prompt_ids(tokenizer, CALLS.messages(p), CALLS.tools(p)) for p in calls])
+    talk.put([said[0]] * len(calls), "attempt")
+    talk.say(CALLS.reflect_prompt, "reflection_prompt")
+    talk.put([said[1]] * len(calls), "reflection")
+    talk.say([CALLS.ask(p) for p in calls], "retry_prompt")
+    talk.put([said[2]] * len(calls), "retry")
+    for problem, transcript in zip(calls, talk.transcripts):
+        turns = (CALLS.ask(problem), said[0], CALLS.reflect_prompt, said[1], CALLS.ask(problem))
+        messages = [{"role": r, "content": c} for r, c in zip(("user", "assistant") * 3, turns)]
+
+        def plain(messages, opening):
+            return tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=opening, date_string=DATE
+            )
+
+        # without tools, what the template adds to the first message is the same
+        after = plain(messages, True).removeprefix(plain(messages[:1], True))
+        begun = prompt_ids(tokenizer, messages[:1], CALLS.tools(problem))
+        assert transcript.ids[: len(begun)] == begun
+        assert tokenizer.decode(transcript.ids[len(begun) :]) == after + said[2]
+        marked = [token for token, one in zip(transcript.ids, transcript.mask(), strict=True) if one]
+        assert tokenizer.decode(marked) == tokenizer.decode(transcript.tokens("reflection")) == said[1]
 
 
 def test_a_cut_off_message_is_closed_and_a_closed_one_is_not_closed_twice(tiny, problems):
