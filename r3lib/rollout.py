@@ -59,7 +59,7 @@ class Transcript:
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: list[dict], tools: list[dict] | None = None) -> list[int]:
     """Tokens of a conversation that waits for the assistant, as the model's own chat template renders it.
 
-    Where the template leaves tools out, they go into a system message. Templates that tell the date (Llama's) tell
+    Where the template leaves tools out, they go before the user's words. Templates that tell the date (Llama's) tell
     DATE, so that a prompt is the same on every day.
     """
     if tokenizer.chat_template is None:
@@ -75,7 +75,7 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: list[dict], tools: 
     text = render(messages, tools)
     if tools and text == render(messages, None):
         listed = prompts.TOOLS.format(tools="\n".join(map(json.dumps, tools)))
-        text = render([{"role": "system", "content": listed}, *messages], None)
+        text = render([{**messages[0], "content": f"{listed}\n\n{messages[0]['content']}"}, *messages[1:]], None)
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
