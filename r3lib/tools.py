@@ -41,6 +41,8 @@ def _openai(tool: dict) -> dict:
 
 
 def _required(about: dict) -> bool:
+    if isinstance(about.get("required"), bool):  # as on the data set's card
+        return about["required"]
     return "default" not in about and "optional" not in about.get("type", "").lower()
 
 

@@ -842,6 +842,14 @@ def test_tools_become_schemas():
     assert clock["function"]["parameters"]["required"] == ["zone"]
     assert read_tools([weather, clock]) == [weather, clock]  # OpenAI's form passes through
     assert read_tools([clock["function"]]) == [clock]  # and so does a schema without its wrapper
+    said = {"a": {"type": "int", "required": True, "default": 1}, "b": {"type": "str", "required": False}}
+    assert read_tools([{"name": "f", "parameters": said}])[0]["function"]["parameters"]["required"] == ["a"]
+    rich = {
+        "a": {"type": "array", "items": {"type": "integer"}, "description": "Which."},
+        "b": {"type": "string", "enum": ["x", "y"], "default": "x"},
+        "c": {"type": "object", "properties": {"d": {"type": "string"}}},
+    }
+    assert read_tools([{"name": "f", "parameters": rich}])[0]["function"]["parameters"]["properties"] == rich
     odd = read_tools([{"name": "f", "parameters": {"type": {"type": "str"}, "properties": {"type": "int"}}}])
     assert odd[0]["function"]["parameters"]["properties"] == {
         "type": {"type": "string"},
