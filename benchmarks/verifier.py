@@ -18,6 +18,7 @@ import re
 import statistics
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from r3lib import countdown, countdown_data
@@ -109,19 +110,20 @@ def write(result: dict, path: Path) -> None:
     os.replace(temporary, path)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def run(description: str, answers_of: Callable, measure: Callable, baseline: str, path: Path) -> None:
+    """A benchmark's command line: measure, write, print the figures. baseline: the name of the other checker's."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--answers", type=int, default=20_000)
     parser.add_argument("--repeats", type=int, default=9)
     options = parser.parse_args()
-    result = {"machine": machine(), **measure(ordinary_answers(options.answers, seed=0), options.repeats)}
-    write(result, RESULT)
+    result = {"machine": machine(), **measure(answers_of(options.answers, seed=0), options.repeats)}
+    write(result, path)
     load = result["machine"]["load_average"][0]
     print(f"answers per second and core, median of {options.repeats} (low to high), load {load}")
-    for name in ("verify_per_second", "unsafe_eval_per_second", "ratio"):
+    for name in ("verify_per_second", baseline, "ratio"):
         row = result[name]
         print(f"{name:24}{row['median']:>12,} ({row['low']:,} to {row['high']:,})")
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, ordinary_answers, measure, "unsafe_eval_per_second", RESULT)

@@ -10,14 +10,13 @@ Writes benchmarks/results/verifier_function_calling.json.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import re
 from collections import Counter
 from pathlib import Path
 
-from verifier import machine, per_second, spread, summary, write
+from verifier import per_second, run, spread, summary
 
 from r3lib import function_calling
 
@@ -120,19 +119,5 @@ def measure(answers: list[Answer], repeats: int) -> dict:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--answers", type=int, default=20_000)
-    parser.add_argument("--repeats", type=int, default=9)
-    options = parser.parse_args()
-    result = {"machine": machine(), **measure(ordinary_answers(options.answers, seed=0), options.repeats)}
-    write(result, RESULT)
-    load = result["machine"]["load_average"][0]
-    print(f"answers per second and core, median of {options.repeats} (low to high), load {load}")
-    for name in ("verify_per_second", "naive_per_second", "ratio"):
-        row = result[name]
-        print(f"{name:24}{row['median']:>12,} ({row['low']:,} to {row['high']:,})")
-
-
 if __name__ == "__main__":
-    main()
+    run(__doc__, ordinary_answers, measure, "naive_per_second", RESULT)

@@ -332,7 +332,9 @@ def contains_answer(problem: dict, text: str) -> bool:
     """Whether a text gives all gold calls away: the leak check on reflections (the paper does not have it).
 
     Every call written as a JSON object counts, wherever it stands in the first MAX_LENGTH characters, and a gold call
-    that is made twice need stand there once. Calls told in words or in Python's notation are not found. Raises nothing.
+    that is made twice need stand there once. Calls told in words or in Python's notation are not found.
+
+    Raises: nothing, whatever `text` is; ValueError if the problem's answers are malformed.
     """
     text, gold = text[:MAX_LENGTH], gold_calls(problem["answers"])
     missing, start = list(gold), CALL_START.search(text)

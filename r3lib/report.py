@@ -85,8 +85,13 @@ def matrix(runs: Iterable[Run], trained: bool, temperature: float, arm: str) -> 
     return np.array([r.outcomes.leak if arm == "leak" else r.outcomes.right[arm] for r in chosen], float)
 
 
-def interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean and 95 % interval of (seeds, problems): Wilson's for one seed, else a bootstrap of problems and seeds."""
+def interval(values: np.ndarray) -> tuple[float, float, float] | None:
+    """Mean and 95 % interval of (seeds, problems): Wilson's for one seed, else a bootstrap of problems and seeds.
+
+    None if some seed has no problem that counts (all are NaN).
+    """
+    if np.isnan(values).all(1).any():
+        return None
     if len(values) > 1:
         return bootstrap(values)
     counted = values[~np.isnan(values)]
@@ -114,11 +119,11 @@ def figures(runs: list[Run], seed: int | str) -> list[dict]:
     record, rows = runs[0].record, []
     for metric, arm in METRICS.items():
         values = matrix(runs, record["trained"], record["temperature"], arm)
-        counted = ~np.isnan(values)
-        if counted.any(1).all():
-            mean, low, high = interval(values)
+        found = interval(values)
+        if found:
+            mean, low, high = found
             kind = {k: record[k] for k in KIND} | {"trained": int(record["trained"]), "commit": record["commit"]}
-            figure = {"metric": metric, "n": int(counted.sum()), "mean": mean, "low": low, "high": high}
+            figure = {"metric": metric, "n": int((~np.isnan(values)).sum()), "mean": mean, "low": low, "high": high}
             rows.append({**kind, "seed": seed, **figure})
     return rows
 
@@ -167,9 +172,8 @@ def table(runs: list[Run], temperature: float) -> str:
         values = matrix(runs, trained, temperature, arm)
         if not values.size:
             return "not run"
-        if np.isnan(values).all(1).any():
-            return "no failures"
-        return "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * x for x in interval(values)))
+        found = interval(values)
+        return "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * x for x in found)) if found else "no failures"
 
     lines = [
         f"*{describe(runs, temperature)}; % with 95 % intervals.*",
