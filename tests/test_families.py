@@ -1,0 +1,162 @@
+"""Every architecture the kit names, small and with random weights, through the whole path: NF4, LoRA, rollout, GRPO,
+save, resume, merge. Weights of the hub are not needed for any of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from datasets import Dataset
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from r3lib import families, models
+from r3lib.countdown import TASK
+from r3lib.files import read_jsonl
+from r3lib.profiles import PROFILES
+from r3lib.rollout import Conversation, prompt_ids
+from r3lib.tasks import Verdict
+from r3lib.trainer import train
+
+PUBLISHED = {  # parameters in millions, as the models' cards and reports give them
+    "Qwen/Qwen2-1.5B-Instruct": 1_540,
+    "Qwen/Qwen2-7B-Instruct": 7_620,
+    "Qwen/Qwen2.5-1.5B-Instruct": 1_540,
+    "Qwen/Qwen2.5-3B-Instruct": 3_090,
+    "Qwen/Qwen2.5-7B-Instruct": 7_610,
+    "Qwen/Qwen3-1.7B": 1_700,
+    "Qwen/Qwen3-4B": 4_000,
+    "meta-llama/Llama-3.2-1B-Instruct": 1_230,
+    "meta-llama/Llama-3.2-3B-Instruct": 3_210,
+    "meta-llama/Llama-3.1-8B-Instruct": 8_030,
+    "microsoft/Phi-3.5-mini-instruct": 3_820,
+    "HuggingFaceTB/SmolLM2-1.7B-Instruct": 1_710,
+    "HuggingFaceTB/SmolLM3-3B": 3_080,
+}
+# one model of each architecture; grouped heads, ties and ropes differ
+TRIED = (
+    "Qwen/Qwen2.5-1.5B-Instruct",
+    "Qwen/Qwen2.5-7B-Instruct",
+    "Qwen/Qwen3-1.7B",
+    "meta-llama/Llama-3.2-1B-Instruct",
+    "meta-llama/Llama-3.1-8B-Instruct",
+    "microsoft/Phi-3.5-mini-instruct",
+    "HuggingFaceTB/SmolLM2-1.7B-Instruct",
+    "HuggingFaceTB/SmolLM3-3B",
+)
+
+
+def test_every_profile_and_every_published_size_is_known():
+    assert families.known().keys() == PUBLISHED.keys()
+    assert {p.model for p in PROFILES.values() if p.name != "nano"} <= families.known().keys()
+    for name, millions in PUBLISHED.items():
+        assert families.size(name).all / 1e6 == pytest.approx(millions, rel=0.015), name
+
+
+def test_an_estimate_grows_with_what_it_is_made_of():
+    profile = PROFILES["rtx12"]
+    base = families.estimate(profile)
+    assert 2 < base < 12
+    for change in (
+        {"four_bit": False},
+        {"lora_rank": 64},
+        {"model": "Qwen/Qwen2.5-7B-Instruct"},
+        {"failures": 64},
+        {"reflection_tokens": 1024},
+    ):
+        assert families.estimate(dataclasses.replace(profile, **change)) > base, change
+
+
+@pytest.fixture(scope="module", params=TRIED, ids=lambda name: name.split("/")[1])
+def folder(request, tmp_path_factory):
+    """A folder in the hub's format: the architecture made small, random weights, r3-nano's tokenizer."""
+    tokenizer = models.load_tokenizer(PROFILES["nano"].model)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(families.known()[request.param].small(len(tokenizer)))
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    out = tmp_path_factory.mktemp("family") / "model"
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def tiny_profile(folder, small):
+    return dataclasses.replace(small, model=str(folder), lora_rank=2, dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def failures(problems) -> Dataset:
+    return Dataset.from_list([{"problem": json.dumps(p), "answer": "<answer>1 + 1</answer>"} for p in problems])
+
+
+def every_second_is_right():
+    """Countdown with signal in every group, whatever a model with random weights says."""
+    calls = iter(range(10**9))
+    return TASK._replace(verify=lambda problem, text: Verdict(next(calls) % 2 == 0, "stub", "Every second is right."))
+
+
+def test_a_rollout_from_the_cache_says_what_a_plain_forward_says(folder, problems):
+    """Rows of unequal length, holes in the mask, two messages: next-token logits as without a cache."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = models.load_tokenizer(str(folder))
+    talk = Conversation(model, tokenizer, len(problems), 0)
+    talk.start([prompt_ids(tokenizer, TASK.messages(p)) for p in problems])
+    talk.reply("attempt", 7, 1.0)
+    talk.say(TASK.reflect_prompt, "reflection_prompt")
+    talk.reply("reflection", 9, 1.0)
+    talk.say([TASK.ask(p) for p in problems], "retry_prompt")
+    talk.read()
+    for row, transcript in enumerate(talk.transcripts):
+        with torch.no_grad():
+            plain = model(input_ids=torch.tensor([transcript.ids])).logits[0, -1]
+        torch.testing.assert_close(talk._logits[row], plain, atol=2e-4, rtol=0)
+
+
+def test_training_in_nf4_resumes_saves_and_merges(folder, tiny_profile, failures, tmp_path, monkeypatch):
+    model, tokenizer = models.load(tiny_profile)
+    kinds = {type(module).__name__ for module in model.modules()}
+    assert "Linear4bit" in kinds
+    whole = train(model, tokenizer, every_second_is_right(), failures, tiny_profile, tmp_path / "whole", seed=3)
+    log = read_jsonl(tmp_path / "whole" / "log.jsonl")
+    assert [entry["step"] for entry in log] == [1, 2]
+    assert all(torch.isfinite(torch.tensor([entry["loss"], entry["grad_norm"]])).all() for entry in log)
+    assert any(entry["grad_norm"] > 0 for entry in log)
+    moved = [p for n, p in whole.named_parameters() if "lora_B" in n]
+    assert moved and any(p.abs().max() > 0 for p in moved)
+
+    # killed after the first step, then started again: the same adapter
+    task, verdicts = every_second_is_right(), []
+    per_step = tiny_profile.failures * tiny_profile.group
+
+    def until(limit):
+        def verify(problem, text):
+            verdicts.append(text)
+            if len(verdicts) > limit:
+                raise KeyboardInterrupt
+            return Verdict(len(verdicts) % 2 == 1, "stub", "Every second is right.")
+
+        return task._replace(verify=verify)
+
+    arguments = failures, tiny_profile, tmp_path / "killed"
+    with pytest.raises(KeyboardInterrupt):
+        train(*models.load(tiny_profile), until(per_step), *arguments, seed=3, save_steps=1)
+    verdicts.clear()
+    again = train(*models.load(tiny_profile), until(10**9), *arguments, seed=3, save_steps=1)
+    assert len(verdicts) == per_step  # the second step only
+    for (name, a), (_, b) in zip(whole.named_parameters(), again.named_parameters(), strict=True):
+        if "lora_" in name:
+            torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5, msg=name)
+
+    # merged into the weights it was trained beside
+    base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    ids = torch.tensor([tokenizer("user\nsome words to read")["input_ids"]])
+    with torch.no_grad():
+        plain = base(ids).logits
+        beside = PeftModel.from_pretrained(base, tmp_path / "whole" / "adapter").eval()
+        told = beside(ids).logits
+        merged = beside.merge_and_unload()(ids).logits
+    assert not torch.equal(plain, told)
+    torch.testing.assert_close(told, merged, atol=1e-4, rtol=0)
