@@ -24,7 +24,7 @@ import torch
 from datasets import Dataset
 from peft import PeftModel
 from tqdm.auto import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 from trl import GRPOConfig, GRPOTrainer
 
@@ -101,31 +101,67 @@ def retry_reward(task: Task):
     return retry_verified
 
 
-class ByLength(GRPOTrainer):
-    """GRPOTrainer that reads a batch in parts of like length instead of padding every row to the longest one.
+class SharedPrompt(GRPOTrainer):
+    """GRPOTrainer that reads a prompt once for all reflections on it, and reflections of like length together.
 
-    Most reflections are one sentence and a few are long, so padding is most of a batch. The log-probabilities are the
-    same. This is the kit's one use of a private method of TRL's (trl 1.16; tests/test_trainer.py compares).
+    A group's rows are the same but for their ends, and a failed conversation is longer than most reflections on it, so
+    the prompt is most of a batch. Here the reflections attend to one cache of it, through which the gradient flows; the
+    log-probabilities are the same. Under gradient checkpointing, which keeps no cache, rows are read whole. This is the
+    kit's one use of a private method of TRL's (trl 1.16; tests/test_trainer.py compares).
     """
 
     rows_at_once = 8
 
-    def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **options):
+    def _get_per_token_logps_and_entropies(
+        self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **options
+    ):
         """input_ids, attention_mask: (rows, columns), padded on both sides. Returns tensors (rows, logits_to_keep)."""
         columns = input_ids.shape[1]
+        before = columns - logits_to_keep - 1  # columns of the prompt but its last token, which foretells the first
+        shares = not self.args.gradient_checkpointing and before > 0
+        if shares:
+            prompts, which = torch.cat([input_ids[:, :before], attention_mask[:, :before]], 1).unique(
+                dim=0, return_inverse=True
+            )
+            ids, mask = prompts.split(before, 1)
+            skip = int(mask.argmax(1).min())  # columns of padding in every row
+            ids, mask = ids[:, skip:], mask[:, skip:]
+            with self.accelerator.autocast():
+                shared = model(input_ids=ids, attention_mask=mask, use_cache=True, logits_to_keep=1).past_key_values
         ends = columns - attention_mask.flip(1).argmax(1)  # (rows,) one past a row's last token
         order = ends.argsort(stable=True)
         parts = []
         for rows in order.split(self.rows_at_once):
             cut = min(columns - int(ends[rows].max()), logits_to_keep - 1)
-            found = super()._get_per_token_logps_and_entropies(
-                model,
-                input_ids[rows, : columns - cut],
-                attention_mask[rows, : columns - cut],
-                logits_to_keep - cut,
-                *args,
-                **options,
-            )
+            if not shares:
+                found = super()._get_per_token_logps_and_entropies(
+                    model,
+                    input_ids[rows, : columns - cut],
+                    attention_mask[rows, : columns - cut],
+                    logits_to_keep - cut,
+                    batch_size,
+                    compute_entropy,
+                    **options,
+                )
+            else:
+                cache = DynamicCache(config=model.config)
+                for layer, one in enumerate(shared.layers):
+                    cache.update(one.keys[which[rows]], one.values[which[rows]], layer)
+                own = attention_mask[rows, before : columns - cut]
+                tokens = input_ids[rows, before : columns - cut]
+                labels = tokens.masked_fill(own == 0, -100)
+                labels[:, 0] = -100
+                with self.accelerator.autocast():
+                    read = model(
+                        input_ids=tokens,
+                        attention_mask=torch.cat([mask[which[rows]], own], 1),
+                        past_key_values=cache,
+                        use_cache=True,
+                        labels=labels,
+                        fused_lm_head=True,
+                    )
+                keep = logits_to_keep - cut
+                found = read.log_probs[:, -keep:], read.entropy[:, -keep:] if compute_entropy else None, None
             parts.append([x if x is None else torch.nn.functional.pad(x, (0, cut)) for x in found])
         back = order.argsort()
         return tuple(None if x[0] is None else torch.cat(x)[back] for x in zip(*parts))
@@ -248,7 +284,7 @@ def train(
     log = out / "log.jsonl"
     done = json.loads((Path(resume) / "trainer_state.json").read_text())["global_step"] if resume else 0
     rewind(log, done)
-    trainer = ByLength(
+    trainer = SharedPrompt(
         model=model,
         processing_class=tokenizer,
         reward_funcs=retry_reward(task),

@@ -20,7 +20,7 @@ from r3lib.countdown import TASK
 from r3lib.files import R3Error, read_jsonl
 from r3lib.rollout import prompt_ids
 from r3lib.tasks import Verdict
-from r3lib.trainer import ByLength, Progress, ReflectRetry, nothing_to_learn, retry_reward, train, training_rows
+from r3lib.trainer import Progress, ReflectRetry, SharedPrompt, nothing_to_learn, retry_reward, train, training_rows
 
 LOG_KEYS = {
     "step",
@@ -201,10 +201,10 @@ def test_too_few_failures_for_one_step_are_an_error(small, failures, load_nano, 
         train(*load_nano(), Alternating().task, failures.select([0]), small, tmp_path)
 
 
-def test_reading_by_length_gives_the_log_probabilities_of_plain_trl(small, failures, load_nano, tmp_path, monkeypatch):
-    read, compared = [], []
+def test_a_shared_prompt_gives_the_log_probabilities_of_plain_trl(small, failures, load_nano, tmp_path, monkeypatch):
+    read, compared, gradients = [], [], []
 
-    class Both(ByLength):
+    class Both(SharedPrompt):
         rows_at_once = 3
 
         def _get_per_token_logps_and_entropies(self, model, ids, attention, keep, *args, **options):
@@ -217,13 +217,24 @@ def test_reading_by_length_gives_the_log_probabilities_of_plain_trl(small, failu
                     assert mine.shape == theirs.shape
                     torch.testing.assert_close(mine[written], theirs[written], atol=1e-5, rtol=1e-5)
                     compared.append(int(written.sum()))
+            if ours[0].requires_grad:
+                weights = torch.linspace(-1, 1, written.sum())
+                moved = [p for p in model.parameters() if p.requires_grad]
+                mine, theirs = (
+                    torch.autograd.grad((found[0][written] * weights).sum(), moved, retain_graph=True)
+                    for found in (ours, plain)
+                )
+                for a, b in zip(mine, theirs, strict=True):
+                    torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
+                gradients.append(max(float(g.abs().max()) for g in mine))
             read.append(ids.shape[1] - keep + written.sum(1))
             return ours
 
-    monkeypatch.setattr(trainer_module, "ByLength", Both)
+    monkeypatch.setattr(trainer_module, "SharedPrompt", Both)
     train(*load_nano(), Alternating().task, failures, small, tmp_path, seed=5)
     assert len(torch.cat(read).unique()) > 1  # rows of several lengths were read
     assert len(compared) >= 2 * small.steps  # with the adapter and without it
+    assert len(gradients) >= small.steps and min(gradients) > 0
 
 
 # the rollout that TRL is given
