@@ -1,8 +1,8 @@
 """The real models that the kit knows: architecture, licence, gate, and how much memory a training step on them needs.
 
 data/models.json has the shapes of their published configurations, so that everything but their weights can be tried
-without the hub: a model of the same architecture can be made small (tests), or at full size with random weights
-(`benchmarks/fit.py`). Any other causal LM with a chat template works too; nothing in the loop asks for a name.
+without the hub: a model of the same architecture can be made small (tests). Phi-3.5's factors for contexts beyond 4,096
+tokens are left out. Any other causal LM with a chat template works too; nothing in the loop asks for a name.
 
 Not here: loading (`r3lib.models`), chat templates (they come with the tokenizer).
 """
@@ -64,10 +64,10 @@ def known() -> dict[str, Known]:
 
 
 class Size(NamedTuple):
-    """Parameters: all of them, and those in the linear layers that NF4 and LoRA act on."""
+    """Parameters: all of them, and the (rows, columns) of the linear layers that NF4 and LoRA act on."""
 
     all: int
-    linear: int
+    linear: tuple[torch.Size, ...]
 
 
 @cache
@@ -76,8 +76,8 @@ def size(name: str) -> Size:
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(known()[name].full())
     head = model.get_output_embeddings()
-    linear = sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head)
-    return Size(model.num_parameters(), linear)
+    layers = (m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head)
+    return Size(model.num_parameters(), tuple(layer.weight.shape for layer in layers))
 
 
 def estimate(profile: Profile, prompt_tokens: int = 700) -> float:
@@ -88,9 +88,9 @@ def estimate(profile: Profile, prompt_tokens: int = 700) -> float:
     reflection's tokens. prompt_tokens: task, failed attempt and reflection prompt.
     """
     config, count = known()[profile.model].full(), size(profile.model)
-    weights = count.linear * (NF4 if profile.four_bit else 2) + (count.all - count.linear) * 2
-    shapes = _linear_shapes(profile.model)
-    adapter = ADAPTER * profile.lora_rank * sum(rows + columns for rows, columns in shapes)
+    linear = sum(shape.numel() for shape in count.linear)
+    weights = linear * (NF4 if profile.four_bit else 2) + (count.all - linear) * 2
+    adapter = ADAPTER * profile.lora_rank * sum(rows + columns for rows, columns in count.linear)
     reflection = profile.train_reflection_tokens or profile.reflection_tokens
     columns = prompt_tokens + reflection
     layers, hidden = config.num_hidden_layers, config.hidden_size
@@ -103,11 +103,3 @@ def estimate(profile: Profile, prompt_tokens: int = 700) -> float:
     one_layer = at_once * columns * (8 * hidden + 4 * config.intermediate_size) * 2
     logits = at_once * reflection * config.vocab_size * (2 + 4 + 4)  # 16 bits, float32, its gradient
     return (weights + adapter + max(rollout, checkpoints + one_layer + logits)) / 2**30
-
-
-@cache
-def _linear_shapes(name: str) -> tuple[tuple[int, int], ...]:
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(known()[name].full())
-    head = model.get_output_embeddings()
-    return tuple(tuple(m.weight.shape) for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head)

@@ -343,7 +343,7 @@ def contains_answer(problem: dict, text: str) -> bool:
             call = read_call(read_value(text, start.start())[0])
             missing = [right for right in missing if not same(call, right)]
         except Refused:
-            pass
+            pass  # it is no call, so it gives none away
         start = CALL_START.search(text, start.start() + 1)  # the objects inside another one may be calls, too
     return bool(gold) and not missing
 

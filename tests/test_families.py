@@ -10,14 +10,13 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import PeftModel
+from test_rollout import assert_cache_is_exact, sampled
+from test_trainer import Alternating
 from transformers import AutoModelForCausalLM
 
 from r3lib import families, models
-from r3lib.countdown import TASK
 from r3lib.files import read_jsonl
 from r3lib.profiles import PROFILES
-from r3lib.rollout import Conversation, prompt_ids
-from r3lib.tasks import Verdict
 from r3lib.trainer import train
 
 PUBLISHED = {  # parameters in millions, as the models' cards and reports give them
@@ -92,34 +91,17 @@ def failures(problems) -> Dataset:
     return Dataset.from_list([{"problem": json.dumps(p), "answer": "<answer>1 + 1</answer>"} for p in problems])
 
 
-def every_second_is_right():
-    """Countdown with signal in every group, whatever a model with random weights says."""
-    calls = iter(range(10**9))
-    return TASK._replace(verify=lambda problem, text: Verdict(next(calls) % 2 == 0, "stub", "Every second is right."))
-
-
 def test_a_rollout_from_the_cache_says_what_a_plain_forward_says(folder, problems):
-    """Rows of unequal length, holes in the mask, two messages: next-token logits as without a cache."""
+    """Rows of unequal length, holes in the mask, three messages: next-token logits as without a cache."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    tokenizer = models.load_tokenizer(str(folder))
-    talk = Conversation(model, tokenizer, len(problems), 0)
-    talk.start([prompt_ids(tokenizer, TASK.messages(p)) for p in problems])
-    talk.reply("attempt", 7, 1.0)
-    talk.say(TASK.reflect_prompt, "reflection_prompt")
-    talk.reply("reflection", 9, 1.0)
-    talk.say([TASK.ask(p) for p in problems], "retry_prompt")
-    talk.read()
-    for row, transcript in enumerate(talk.transcripts):
-        with torch.no_grad():
-            plain = model(input_ids=torch.tensor([transcript.ids])).logits[0, -1]
-        torch.testing.assert_close(talk._logits[row], plain, atol=2e-4, rtol=0)
+    assert_cache_is_exact(sampled(model, models.load_tokenizer(str(folder)), problems), 2e-4)
 
 
-def test_training_in_nf4_resumes_saves_and_merges(folder, tiny_profile, failures, tmp_path, monkeypatch):
+def test_training_in_nf4_resumes_saves_and_merges(folder, tiny_profile, failures, tmp_path):
     model, tokenizer = models.load(tiny_profile)
     kinds = {type(module).__name__ for module in model.modules()}
     assert "Linear4bit" in kinds
-    whole = train(model, tokenizer, every_second_is_right(), failures, tiny_profile, tmp_path / "whole", seed=3)
+    whole = train(model, tokenizer, Alternating().task, failures, tiny_profile, tmp_path / "whole", seed=3)
     log = read_jsonl(tmp_path / "whole" / "log.jsonl")
     assert [entry["step"] for entry in log] == [1, 2]
     assert all(torch.isfinite(torch.tensor([entry["loss"], entry["grad_norm"]])).all() for entry in log)
@@ -128,24 +110,12 @@ def test_training_in_nf4_resumes_saves_and_merges(folder, tiny_profile, failures
     assert moved and any(p.abs().max() > 0 for p in moved)
 
     # killed after the first step, then started again: the same adapter
-    task, verdicts = every_second_is_right(), []
     per_step = tiny_profile.failures * tiny_profile.group
-
-    def until(limit):
-        def verify(problem, text):
-            verdicts.append(text)
-            if len(verdicts) > limit:
-                raise KeyboardInterrupt
-            return Verdict(len(verdicts) % 2 == 1, "stub", "Every second is right.")
-
-        return task._replace(verify=verify)
-
-    arguments = failures, tiny_profile, tmp_path / "killed"
+    stub, arguments = Alternating(), (failures, tiny_profile, tmp_path / "killed")
     with pytest.raises(KeyboardInterrupt):
-        train(*models.load(tiny_profile), until(per_step), *arguments, seed=3, save_steps=1)
-    verdicts.clear()
-    again = train(*models.load(tiny_profile), until(10**9), *arguments, seed=3, save_steps=1)
-    assert len(verdicts) == per_step  # the second step only
+        train(*models.load(tiny_profile), Alternating(per_step + 1).task, *arguments, seed=3, save_steps=1)
+    again = train(*models.load(tiny_profile), stub.task, *arguments, seed=3, save_steps=1)
+    assert stub.calls == per_step  # the second step only
     for (name, a), (_, b) in zip(whole.named_parameters(), again.named_parameters(), strict=True):
         if "lora_" in name:
             torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5, msg=name)

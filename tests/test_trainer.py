@@ -201,7 +201,15 @@ def test_too_few_failures_for_one_step_are_an_error(small, failures, load_nano, 
         train(*load_nano(), Alternating().task, failures.select([0]), small, tmp_path)
 
 
-def test_a_shared_prompt_gives_the_log_probabilities_of_plain_trl(small, failures, load_nano, tmp_path, monkeypatch):
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_shared_prompt_gives_the_log_probabilities_of_plain_trl(
+    checkpointing, small, failures, load_nano, tmp_path, monkeypatch
+):
+    """And so do rows that are read whole, as under gradient checkpointing."""
+    config = trainer_module.GRPOConfig
+    monkeypatch.setattr(
+        trainer_module, "GRPOConfig", lambda **given: config(**given | {"gradient_checkpointing": checkpointing})
+    )
     read, compared, gradients = [], [], []
 
     class Both(SharedPrompt):
