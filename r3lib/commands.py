@@ -35,7 +35,7 @@ def _figure(path: Path, figure) -> None:
 
 def reproduce(options: argparse.Namespace) -> None:
     """One seed of an experiment at the sampling temperature, then its table, plots and page, beside the stored runs."""
-    task, chosen = _task(options.task), profile(options.profile)
+    task, chosen = _task(options.task), profile(options.profile, options.task)
     chosen = experiment.quick(chosen, test_problems=min(options.test_problems, chosen.test_problems))
     name = f"{task.name}-{experiment.model_name(chosen)}-seed{options.seed}"
     out = options.out / name
@@ -61,7 +61,7 @@ def reproduce(options: argparse.Namespace) -> None:
 
 def experiment_(options: argparse.Namespace) -> None:
     """All seeds, into results/<task>/<profile>/seed<k>; then the report."""
-    task, chosen = _task(options.task), profile(options.profile)
+    task, chosen = _task(options.task), profile(options.profile, options.task)
     for seed in options.seeds:
         out = RESULTS / task.name / chosen.name / f"seed{seed}"
         experiment.run(task, chosen, seed, out, ROOT / "runs" / task.name / chosen.name / f"seed{seed}")

@@ -15,12 +15,22 @@ from pathlib import Path
 
 import torch
 
-from r3lib import countdown, countdown_data, evaluate, failures, models, trainer
+from r3lib import (
+    countdown,
+    countdown_data,
+    evaluate,
+    failures,
+    function_calling,
+    function_calling_data,
+    models,
+    trainer,
+)
 from r3lib.files import DATA, ROOT, R3Error, read_json, read_jsonl, write_json
 from r3lib.profiles import Profile
 from r3lib.tasks import Task
 
-TASKS: dict[str, Task] = {"countdown": countdown.TASK}
+TASKS: dict[str, Task] = {task.name: task for task in (countdown.TASK, function_calling.TASK)}
+HUB_SPLITS = {"countdown": countdown_data.hub_splits, "function_calling": function_calling_data.hub_splits}
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets")
 
 
@@ -39,7 +49,7 @@ def train_and_test(task: Task, profile: Profile, seed: int) -> tuple[list[dict],
             problems(task, "train", profile.train_problems, seed),
             problems(task, "test", profile.test_problems),
         )
-    parts = countdown_data.hub_splits({"test": profile.test_problems, "train": profile.train_problems})
+    parts = HUB_SPLITS[task.name]({"test": profile.test_problems, "train": profile.train_problems})
     random.Random(seed).shuffle(parts["train"])
     return parts["train"], parts["test"]
 

@@ -6,7 +6,7 @@ Memory and time are measured figures or None, and None is printed as "not measur
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from r3lib.files import DATA, R3Error
 
@@ -91,9 +91,15 @@ PROFILES = {
 }
 
 
-def profile(name: str | None = None) -> Profile:
-    """The profile called `name`, else the one in R3_PROFILE, else nano. Raises R3Error for an unknown name."""
+# what another task than Countdown needs otherwise
+TASK_SETTINGS: dict[tuple[str, str], dict] = {
+    ("nano", "function_calling"): {"attempt_tokens": 128, "reflection_tokens": 192, "retry_tokens": 128},
+}
+
+
+def profile(name: str | None = None, task: str = "countdown") -> Profile:
+    """The profile called `name` (else in R3_PROFILE, else nano) for a task. Raises R3Error for an unknown name."""
     name = name or os.environ.get("R3_PROFILE") or "nano"
     if name not in PROFILES:
         raise R3Error(f"There is no profile {name!r}; choose one of {', '.join(PROFILES)}.")
-    return PROFILES[name]
+    return replace(PROFILES[name], **TASK_SETTINGS.get((name, task), {}))

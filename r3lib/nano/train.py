@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from r3lib.files import rewind
+from r3lib.nano.calls import corpus as call_corpus
 from r3lib.nano.corpus import Message, Texts, corpus
 from r3lib.nano.tokenizer import train_tokenizer
 
@@ -35,6 +36,7 @@ class Phase:
     peak: float
     texts: Texts
     warmup: float = 0.01  # share of the phase
+    calls: float = 0.0  # share of the texts that are about function calling
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Recipe:
     layers: int = 5
     heads: int = 4
     kv_heads: int = 2
-    vocab_size: int = 1700
+    vocab_size: int = 3200
     phases: tuple[Phase, ...] = (
         Phase(13_000_000, 1.0, Texts(drills=0.25, left=False, dead_ends=0.0, worked=0.15, misses=0, honest=0.0)),
         Phase(9_000_000, 0.6, Texts(drills=0.06, dead_ends=0.0, worked=0.15, misses=0, honest=0.0), warmup=0.03),
@@ -55,6 +57,8 @@ class Recipe:
         Phase(5_500_000, 0.5, Texts(dead_ends=0.2, worked=0.15, misses=1, honest=0.5), warmup=0.03),
         Phase(2_500_000, 0.35, Texts(dead_ends=0.2, worked=0.25, misses=1, honest=1.0), warmup=0.03),
         Phase(3_500_000, 0.35, Texts(worked=0.19), warmup=0.03),
+        Phase(2_400_000, 0.6, Texts(worked=0.19), warmup=0.03, calls=0.75),
+        Phase(8_000_000, 0.7, Texts(worked=0.19, copies=0.35, disguised=0.7), warmup=0.03, calls=0.85),
     )
     batch_tokens: int = 8_192
     muon_lr: float = 0.01
@@ -62,6 +66,13 @@ class Recipe:
     weight_decay: float = 0.01
     seed: int = 0
     sizes: tuple[int, ...] = (3, 4)
+
+
+def texts_of(phase: Phase, seed: int, held_out: set, sizes: tuple[int, ...]) -> Iterator[list[Message]]:
+    """Endless texts of a phase, of one task or both. Countdown's are about no problem in `held_out`."""
+    rng, countdown, calls = random.Random(seed), corpus(seed, held_out, sizes, phase.texts), call_corpus(seed, phase.texts)
+    while True:
+        yield next(calls if rng.random() < phase.calls else countdown)
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, texts: list[list[Message]]) -> list[tuple[list[int], list[bool]]]:
@@ -189,7 +200,7 @@ def lessons(
         start, end = end, end + phase.tokens
         if number < at:
             continue
-        texts = corpus(recipe.seed + number, held_out, recipe.sizes, phase.texts)
+        texts = texts_of(phase, recipe.seed + number, held_out, recipe.sizes)
         stream = batches(tokenizer, texts, recipe.batch_tokens, random.Random(recipe.seed))
         taken = taken if number == at else 0
         if seen < end:
@@ -212,12 +223,15 @@ def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 30
     if checkpoint.exists():
         tokenizer = PreTrainedTokenizerFast.from_pretrained(out)
     else:
-        first = recipe.phases[0]
-        texts = islice(corpus(recipe.seed, held_out, recipe.sizes, first.texts), 4000)
+        texts = [
+            text
+            for phase in (recipe.phases[0], recipe.phases[-1])
+            for text in islice(texts_of(phase, recipe.seed, held_out, recipe.sizes), 8000)
+        ]
         words = [m.text for text in texts for m in text] + [
             f"{role}\n" for role in ("user", "assistant", "system")
         ] * 4000
-        words += [str(number) for number in range(1000)] * 50  # every number to 999 is one token
+        words += [str(number) for number in range(1000)] * 500  # every number to 999 is one token
         tokenizer = train_tokenizer(words, recipe.vocab_size)
         tokenizer.save_pretrained(out)
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,124 @@
+"""r3-nano's function-calling texts: true, without the test tools, with loss where it belongs."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+
+import pytest
+
+from r3lib import function_calling, function_calling_data
+from r3lib.files import read_jsonl
+from r3lib.nano import calls, corpus
+from r3lib.nano.tokenizer import CHAT_TEMPLATE, PHRASES, train_tokenizer
+from r3lib.nano.train import encode
+from r3lib.rollout import prompt_ids
+from r3lib.tools import read_tools
+
+
+@pytest.fixture(scope="module")
+def items():
+    return list(itertools.islice(function_calling_data.draw(random.Random(1), "train"), 400))
+
+
+@pytest.fixture(scope="module")
+def texts():
+    return list(itertools.islice(calls.corpus(3), 1500))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(texts):
+    countdown = itertools.islice(corpus.corpus(0, set()), 300)
+    words = [m.text for text in itertools.chain(texts, countdown) for m in text] + ["user\n", "assistant\n"] * 500
+    return train_tokenizer(words + [str(n) for n in range(1000)] * 100, 2600)
+
+
+def test_what_is_learned_is_right_and_what_failed_is_wrong(items):
+    rng = random.Random(2)
+    kinds = set()
+    for item in items:
+        assert function_calling.verify(json.dumps(item.answers), item.answers, item.tools).ok
+        failed, diagnosis = calls.wrong_calls(rng, item)
+        verdict = function_calling.verify(json.dumps(failed), item.answers, item.tools)
+        assert not verdict.ok, (item.query, failed)
+        kinds.add(verdict.kind)
+    assert kinds >= {"wrong_tool", "wrong_parameter_value", "wrong_parameter_name", "wrong_call_count"}
+
+
+def test_attempts_and_retries_with_loss_are_right(texts):
+    for text in texts:
+        assert [m.role for m in text[:2]] == ["system", "user"]
+        for message in text:
+            if message.role == "assistant" and message.text.startswith("["):
+                json.loads(message.text)
+                assert bool(message.loss) == (message is text[-1])
+
+
+def test_only_assistants_carry_loss(texts):
+    assert all(not m.loss for text in texts for m in text if m.role != "assistant")
+
+
+def test_a_worked_reflection_names_every_argument_and_its_steps(items):
+    for item in items:
+        said = calls.worked(item)
+        for fact in item.facts:
+            assert f"{fact.parameter} is " in said
+            assert all(step in said for step in fact.working)
+            if not fact.working or isinstance(fact.value, str):
+                assert json.dumps(fact.value) in said
+            else:
+                assert f"= {fact.value}" in said
+
+
+def test_worked_reflections_are_rarely_opened_with_loss(texts):
+    reflections = [text[4] for text in texts if len(text) == 7]
+    worked = [r for r in reflections if r.text.startswith(calls.OPENING) and r.loss]
+    opened = sum(r.loss[0][0] == 0 for r in worked)
+    taught = opened + sum(bool(r.loss) and not r.text.startswith(calls.OPENING) for r in reflections)
+    assert len(worked) > 0.5 * len(reflections)
+    assert abs(opened / taught - corpus.Texts().worked) < 0.06
+
+
+def test_no_text_is_about_a_tool_of_another_split_or_a_problem_of_the_training_file(texts):
+    held_out = {tool["name"] for split in ("validation", "test") for tool in function_calling_data.tools_of(split)}
+    queries = {row["query"] for row in read_jsonl(function_calling_data.FOLDER / "train.jsonl")}
+    for text in texts:
+        offered = {line.partition(":")[0] for line in text[0].text.splitlines() if not line.startswith("- ")}
+        assert not offered & held_out
+        assert text[1].text not in queries
+
+
+def test_the_chat_template_lists_tools_as_the_texts_do(items, tokenizer):
+    assert tokenizer.chat_template == CHAT_TEMPLATE
+    for item in items[:100]:
+        messages = function_calling.TASK.messages(item.problem())
+        rendered = prompt_ids(tokenizer, messages, function_calling.TASK.tools(item.problem()))
+        text = [calls.Message("system", calls.tool_list(item.tools)), calls.Message("user", item.query)]
+        ids = encode(tokenizer, [text])[0][0]
+        assert rendered[: len(ids)] == ids
+        assert tokenizer.decode(rendered[len(ids) :]) == "<|im_start|>assistant\n"
+
+
+def test_a_name_is_cut_alike_in_the_list_and_in_the_call(items, tokenizer):
+    def within(name, text):
+        cut = tokenizer(name)["input_ids"]
+        whole = tokenizer(text)["input_ids"]
+        return any(whole[i : i + len(cut)] == cut for i in range(len(whole)))
+
+    for item in items[:100]:
+        for answer in item.answers:
+            for name in (answer["name"], *answer["arguments"]):
+                assert within(name, calls.tool_list(item.tools)) and within(name, json.dumps(answer))
+
+
+def test_fixed_sentences_are_single_tokens(tokenizer):
+    assert all(len(tokenizer(phrase)["input_ids"]) == 1 for phrase in PHRASES)
+
+
+def test_schemas_keep_what_the_list_of_tools_shows(items):
+    for item in items[:100]:
+        for tool, schema in zip(item.tools, read_tools(item.tools)):
+            for name, parameter in tool["parameters"].items():
+                kept = schema["function"]["parameters"]["properties"][name]
+                assert kept == parameter
