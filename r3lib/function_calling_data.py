@@ -214,13 +214,28 @@ def draw(
                 calls[1:] = [(right[0], _arguments(rng, right[0], 0.5 * work, pools))]
         on_offer = right + _distractors(rng, tools, right, (0, rng.randint(1, 3), rng.randint(0, 2))[kind])
         rng.shuffle(on_offer)
-        answers = [{"name": tool["name"], "arguments": _values(said)} for tool, said in calls]
-        facts = [
-            Fact(i, name, said.phrase, said.working, said.value)
-            for i, (_, call) in enumerate(calls)
-            for name, said in call.items()
-        ]
-        yield Item(_query(rng, calls), [offered(tool) for tool in on_offer], answers, facts)
+        yield _item(rng, calls, on_offer)
+
+
+def groups(rng: random.Random, split: str = "train", computed: float = 0.7) -> Iterator[list[Item]]:
+    """Endless groups of three to six problems that are offered the same two to four tools."""
+    tools, pools = tools_of(split), pools_of(split)
+    while True:
+        first = rng.choice(tools)
+        on_offer = [first, *_distractors(rng, tools, [first], rng.randint(1, 3))]
+        rng.shuffle(on_offer)
+        asked = [rng.sample(on_offer, rng.choices((1, 2), (0.8, 0.2))[0]) for _ in range(rng.randint(3, 6))]
+        yield [_item(rng, [(t, _arguments(rng, t, computed, pools)) for t in right], on_offer) for right in asked]
+
+
+def _item(rng: random.Random, calls: list[tuple[dict, dict[str, Said]]], on_offer: list[dict]) -> Item:
+    answers = [{"name": tool["name"], "arguments": _values(said)} for tool, said in calls]
+    facts = [
+        Fact(i, name, said.phrase, said.working, said.value)
+        for i, (_, call) in enumerate(calls)
+        for name, said in call.items()
+    ]
+    return Item(_query(rng, calls), [offered(tool) for tool in on_offer], answers, facts)
 
 
 def key(problem: dict) -> tuple:

@@ -11,6 +11,7 @@ import pytest
 from r3lib import function_calling, function_calling_data
 from r3lib.files import read_jsonl
 from r3lib.nano import calls, corpus
+from r3lib.nano.calls import CallTexts
 from r3lib.nano.tokenizer import CHAT_TEMPLATE, PHRASES, train_tokenizer
 from r3lib.nano.train import encode
 from r3lib.rollout import prompt_ids
@@ -77,7 +78,7 @@ def test_worked_reflections_are_rarely_opened_with_loss(texts):
     opened = sum(r.loss[0][0] == 0 for r in worked)
     taught = opened + sum(bool(r.loss) and not r.text.startswith(calls.OPENING) for r in reflections)
     assert len(worked) > 0.5 * len(reflections)
-    assert abs(opened / taught - corpus.Texts().worked) < 0.06
+    assert abs(opened / taught - CallTexts().worked) < 0.06
 
 
 def test_no_text_is_about_a_tool_of_another_split_or_a_problem_of_the_training_file(texts):
@@ -87,6 +88,37 @@ def test_no_text_is_about_a_tool_of_another_split_or_a_problem_of_the_training_f
         offered = {line.partition(":")[0] for line in text[0].text.splitlines() if not line.startswith("- ")}
         assert not offered & held_out
         assert text[1].text not in queries
+
+
+def test_disguised_problems_are_the_same_problems(items):
+    rng, renamed = random.Random(5), 0
+    for item in items:
+        (other,) = calls.disguise(rng, [item])
+        assert function_calling.verify(json.dumps(other.answers), other.answers, other.tools).ok
+        assert [len(a["arguments"]) for a in other.answers] == [len(a["arguments"]) for a in item.answers]
+        offered = {tool["name"]: tool["parameters"] for tool in other.tools}
+        assert not offered.keys() & {tool["name"] for tool in item.tools}
+        for answer in other.answers:
+            assert answer["arguments"].keys() <= offered[answer["name"]].keys()
+        for old, new in zip(item.facts, other.facts):
+            if new.value != old.value:
+                assert new.value in other.query and old.value not in other.query
+                renamed += 1
+    assert renamed > 50
+
+
+def test_sessions_answer_every_query_with_the_tools_on_the_list():
+    for text in itertools.islice(calls.corpus(8, CallTexts(sessions=1.0, disguised=0.5)), 200):
+        offered = {line.partition(":")[0] for line in text[0].text.splitlines() if not line.startswith("- ")}
+        assert [m.role for m in text[1:]] == ["user", "assistant"] * ((len(text) - 1) // 2)
+        for message in text[2::2]:
+            assert message.loss and {call["name"] for call in json.loads(message.text)} <= offered
+
+
+def test_drills_ask_for_what_is_listed():
+    for text in itertools.islice(calls.corpus(9, CallTexts(drills=1.0)), 200):
+        for entry in json.loads(text[2].text):
+            assert f"{entry['name']}: " in text[0].text and f"- {entry['value']}" in text[0].text
 
 
 def test_the_chat_template_lists_tools_as_the_texts_do(items, tokenizer):

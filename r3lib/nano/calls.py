@@ -13,11 +13,12 @@ import json
 import random
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from r3lib import function_calling_data as problems
 from r3lib import prompts
 from r3lib.files import read_jsonl
-from r3lib.nano.corpus import Message, Texts
+from r3lib.nano.corpus import Message
 
 OPENING = "Let me check. "
 GENERIC = (
@@ -35,6 +36,21 @@ GENERIC = (
     "I need to pay attention to units and to the type of each value.",
     prompts.GENERIC_REFLECTION,
 )
+
+
+@dataclass(frozen=True)
+class CallTexts:
+    """What a phase of training reads of function calling.
+
+    drills: share of texts that are drills in copying and choosing. sessions: share that are direct answers on one
+    list of tools. disguised: share of the rest whose names and values are made-up words, which cannot be known, only read.
+    worked: share of worked ones among the reflections whose kind carries loss.
+    """
+
+    drills: float = 0.0
+    sessions: float = 0.0
+    disguised: float = 0.0
+    worked: float = 0.2
 
 
 def tool_list(tools: list[dict]) -> str:
@@ -56,7 +72,9 @@ def tool_list(tools: list[dict]) -> str:
     return "\n".join(lines)
 
 
-SYLLABLES = [c + v for c in "b c d f g h j k l m n p r s t v w z st tr pl gr".split() for v in "a e i o u ai an el or".split()]
+SYLLABLES = [
+    c + v for c in "b c d f g h j k l m n p r s t v w z st tr pl gr".split() for v in "a e i o u ai an el or".split()
+]
 
 
 def made_up(rng: random.Random) -> str:
@@ -64,59 +82,73 @@ def made_up(rng: random.Random) -> str:
     return "".join(rng.choices(SYLLABLES, k=rng.choice((1, 2, 2, 3))))
 
 
-def disguise(rng: random.Random, item: problems.Item) -> problems.Item:
-    """The same problem with made-up names of tools and parameters, and made-up words for values that are one word."""
-    tools, calls = {tool["name"]: tool for tool in item.tools}, [answer["name"] for answer in item.answers]
+def disguise(rng: random.Random, items: list[problems.Item]) -> list[problems.Item]:
+    """Problems on the same tools, with made-up names of tools and parameters, and made-up words for one-word values."""
+    tools = {tool["name"]: tool for tool in items[0].tools}
     names = {old: "_".join(made_up(rng) for _ in range(rng.choice((1, 2, 2)))) for old in tools}
     own = {
-        tool: {old: made_up(rng) if rng.random() < 0.7 else old for old in about["parameters"]}
-        for tool, about in tools.items()
+        name: {old: made_up(rng) if rng.random() < 0.7 else old for old in tool["parameters"]}
+        for name, tool in tools.items()
     }
-    words: dict[str, str] = {}
+    offered = [
+        {**tool, "name": names[name], "parameters": {own[name][p]: about for p, about in tool["parameters"].items()}}
+        for name, tool in tools.items()
+    ]
+    out = []
+    for item in items:
+        words = _other_words(rng, item, tools)
+
+        def value(old, words=words):
+            return words.get(old, old) if isinstance(old, str) else old
+
+        answers = [
+            {"name": names[a["name"]], "arguments": {own[a["name"]][p]: value(v) for p, v in a["arguments"].items()}}
+            for a in item.answers
+        ]
+        facts = [
+            fact._replace(
+                parameter=own[item.answers[fact.call]["name"]][fact.parameter],
+                phrase=value(fact.phrase),
+                value=value(fact.value),
+            )
+            for fact in item.facts
+        ]
+        query = re.sub(r"[A-Za-z]+", lambda match, words=words: words.get(match[0], match[0]), item.query)
+        out.append(problems.Item(query, offered, answers, facts))
+    return out
+
+
+def _other_words(rng: random.Random, item: problems.Item, tools: dict[str, dict]) -> dict[str, str]:
+    """A made-up word for most values that are one free word of the query."""
+    words = {}
     for fact in item.facts:
-        kind = tools[calls[fact.call]]["parameters"][fact.parameter]
+        kind = tools[item.answers[fact.call]["name"]]["parameters"][fact.parameter]
         free = isinstance(fact.value, str) and fact.value.isalpha() and "enum" not in kind and fact.phrase == fact.value
         if free and rng.random() < 0.6:
             new = made_up(rng)
             words[fact.value] = new.capitalize() if fact.value[0].isupper() else new
-    query = re.sub(r"[A-Za-z]+", lambda match: words.get(match[0], match[0]), item.query)
-
-    def value(old):
-        return words.get(old, old) if isinstance(old, str) else old
-
-    return problems.Item(
-        query,
-        [
-            {**tool, "name": names[name], "parameters": {own[name][p]: about for p, about in tool["parameters"].items()}}
-            for name, tool in tools.items()
-        ],
-        [
-            {"name": names[a["name"]], "arguments": {own[a["name"]][p]: value(v) for p, v in a["arguments"].items()}}
-            for a in item.answers
-        ],
-        [
-            fact._replace(
-                parameter=own[calls[fact.call]][fact.parameter], phrase=value(fact.phrase), value=value(fact.value)
-            )
-            for fact in item.facts
-        ],
-    )
+    return words
 
 
-def copying(rng: random.Random) -> list[Message]:
-    """A drill: a list of names and values, some of which are asked for. Loss on what is copied."""
-    names = ["_".join(made_up(rng) for _ in range(rng.choice((1, 1, 2)))) for _ in range(rng.randint(3, 9))]
-    values = [
-        rng.choice((made_up(rng).capitalize(), " ".join((made_up(rng), made_up(rng))), str(rng.randint(1, 999))))
-        for _ in names
-    ]
-    lines = [f"- {name} ({value})" if rng.random() < 0.5 else f"{name}: {value}" for name, value in zip(names, values)]
+def drill(rng: random.Random) -> list[Message]:
+    """A list of names with what they stand for, some asked for by name, some by words that describe them."""
+    names = ["_".join(made_up(rng) for _ in range(rng.choice((1, 1, 2)))) for _ in range(rng.randint(3, 8))]
+    words = [[made_up(rng) for _ in range(rng.randint(2, 4))] for _ in names]
+    values = [rng.choice((made_up(rng).capitalize(), str(rng.randint(1, 999)))) for _ in names]
+    lines = [f"{name}: {' '.join(w)}\n- {value}" for name, w, value in zip(names, words, values)]
     asked = rng.sample(range(len(names)), rng.randint(2, len(names)))
-    reply = Message("assistant").add("[", True)
-    for i, k in enumerate(asked):
-        reply.add(", " * bool(i) + f'{{"name": "{names[k]}", "value": "{values[k]}"}}', True)
-    ask = Message("user", ", ".join(names[k] for k in asked))
-    return [Message("system", "\n".join(lines)), ask, reply.add("]", True)]
+    by_name = rng.random() < 0.4
+    ask = [names[k] if by_name else " ".join(rng.sample(words[k], rng.randint(1, len(words[k])))) for k in asked]
+    reply = json.dumps([{"name": names[k], "value": values[k]} for k in asked])
+    return [Message("system", "\n".join(lines)), Message("user", ", ".join(ask)), Message("assistant").add(reply, True)]
+
+
+def session(items: list[problems.Item]) -> list[Message]:
+    """Query after query on the same tools, each answered at once: the most calls for the tokens of a list of tools."""
+    text = [Message("system", tool_list(items[0].tools))]
+    for item in items:
+        text += [Message("user", item.query), Message("assistant").add(json.dumps(item.answers), True)]
+    return text
 
 
 def wrong_calls(rng: random.Random, item: problems.Item) -> tuple[list[dict], str]:
@@ -188,7 +220,7 @@ def useless(rng: random.Random, item: problems.Item, diagnosis: str) -> str:
     )
 
 
-def conversation(rng: random.Random, item: problems.Item, other: str, texts: Texts) -> list[Message]:
+def conversation(rng: random.Random, item: problems.Item, other: str, texts: CallTexts) -> list[Message]:
     """One training text. `other`: a reflection on another problem, for the retries that must not follow it blindly."""
     tools, ask = Message("system", tool_list(item.tools)), Message("user", item.query)
     right = Message("assistant").add(json.dumps(item.answers), True)
@@ -215,20 +247,29 @@ def conversation(rng: random.Random, item: problems.Item, other: str, texts: Tex
     return [tools, ask, failed, reflect, reflection, ask, right]
 
 
-def corpus(seed: int, texts: Texts = Texts()) -> Iterator[list[Message]]:
-    """Endless conversations about the tools of the training split, and about no problem of its file."""
+def corpus(seed: int, texts: CallTexts = CallTexts()) -> Iterator[list[Message]]:
+    """Endless texts about the tools of the training split, and about no problem of its file."""
     rng = random.Random(seed)
     held_out = {problems.key(p) for p in read_jsonl(problems.FOLDER / "train.jsonl")}
+    single, several = problems.draw(rng, "train"), problems.groups(rng, "train")
     other = rng.choice(GENERIC)
-    for item in problems.draw(rng, "train"):
-        if rng.random() < texts.copies:
-            yield copying(rng)
+    while True:
+        kind = rng.random()
+        if kind < texts.drills:
+            yield drill(rng)
             continue
-        if problems.key(item.problem()) in held_out:
-            continue
-        if rng.random() < texts.disguised:
-            item = disguise(rng, item)
-        text = conversation(rng, item, other, texts)
-        if len(text) == 7:
-            other = text[4].text
-        yield text
+        alone = kind >= texts.drills + texts.sessions
+        items = [
+            item
+            for item in ([next(single)] if alone else next(several))
+            if problems.key(item.problem()) not in held_out
+        ]
+        if items and rng.random() < texts.disguised:
+            items = disguise(rng, items)
+        if items and alone:
+            text = conversation(rng, items[0], other, texts)
+            if len(text) == 7:
+                other = text[4].text
+            yield text
+        elif items:
+            yield session(items)

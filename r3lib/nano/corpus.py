@@ -60,9 +60,6 @@ class Texts:
     `MISSES` (past the longest search it has read, a model loses track). honest: above 0, misses carry loss on their
     choices as well (a model that only ever learned from choices that fit invents the number that would fit), except on
     the first choice of the first candidate; on the first choice of the others in this share of cases.
-
-    Of function calling (`r3lib.nano.calls`): copies: share of texts that are drills in copying. disguised: share of
-    problems whose names and values are made-up words, which can only be copied, not known.
     """
 
     drills: float = 0.0
@@ -72,8 +69,6 @@ class Texts:
     worked: float = 0.2
     misses: int = 2
     honest: float = 1.0
-    copies: float = 0.0
-    disguised: float = 0.0
 
 
 @dataclass

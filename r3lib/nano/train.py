@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from r3lib.files import rewind
+from r3lib.nano.calls import CallTexts
 from r3lib.nano.calls import corpus as call_corpus
 from r3lib.nano.corpus import Message, Texts, corpus
 from r3lib.nano.tokenizer import train_tokenizer
@@ -36,7 +37,8 @@ class Phase:
     peak: float
     texts: Texts
     warmup: float = 0.01  # share of the phase
-    calls: float = 0.0  # share of the texts that are about function calling
+    calls: CallTexts | None = None  # the function-calling texts, if any
+    share: float = 0.0  # theirs
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,9 @@ class Recipe:
         Phase(5_500_000, 0.5, Texts(dead_ends=0.2, worked=0.15, misses=1, honest=0.5), warmup=0.03),
         Phase(2_500_000, 0.35, Texts(dead_ends=0.2, worked=0.25, misses=1, honest=1.0), warmup=0.03),
         Phase(3_500_000, 0.35, Texts(worked=0.19), warmup=0.03),
-        Phase(2_400_000, 0.6, Texts(worked=0.19), warmup=0.03, calls=0.75),
-        Phase(8_000_000, 0.7, Texts(worked=0.19, copies=0.35, disguised=0.7), warmup=0.03, calls=0.85),
+        Phase(2_400_000, 0.6, Texts(worked=0.19), warmup=0.03, calls=CallTexts(worked=0.19), share=0.75),
+        Phase(8_000_000, 0.7, Texts(worked=0.19), 0.03, CallTexts(drills=0.35, disguised=0.7, worked=0.19), 0.85),
+        Phase(16_000_000, 0.7, Texts(worked=0.19), 0.02, CallTexts(0.15, 0.5, 0.5, 0.19), 0.85),
     )
     batch_tokens: int = 8_192
     muon_lr: float = 0.01
@@ -70,9 +73,13 @@ class Recipe:
 
 def texts_of(phase: Phase, seed: int, held_out: set, sizes: tuple[int, ...]) -> Iterator[list[Message]]:
     """Endless texts of a phase, of one task or both. Countdown's are about no problem in `held_out`."""
-    rng, countdown, calls = random.Random(seed), corpus(seed, held_out, sizes, phase.texts), call_corpus(seed, phase.texts)
+    rng, countdown, calls = (
+        random.Random(seed),
+        corpus(seed, held_out, sizes, phase.texts),
+        call_corpus(seed, phase.calls or CallTexts()),
+    )
     while True:
-        yield next(calls if rng.random() < phase.calls else countdown)
+        yield next(calls if rng.random() < phase.share else countdown)
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, texts: list[list[Message]]) -> list[tuple[list[int], list[bool]]]:
