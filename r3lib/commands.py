@@ -108,17 +108,17 @@ def nano(options: argparse.Namespace) -> None:
 
 
 def readiness_(_: argparse.Namespace) -> None:
-    """Measure r3-nano before RL, in float32 and NF4, on validation problems, into its card."""
-    task, chosen = _task("countdown"), profile("nano")
-    rows = experiment.problems(task, "validation")
-    measured = {}
-    for name, four_bit in (("float32", False), ("NF4", True)):
-        variant = experiment.quick(chosen, four_bit=four_bit)
-        model, tokenizer = models.load(variant)
-        measured[name] = readiness.measure(model, tokenizer, task, rows, variant)
+    """Measure r3-nano before RL, in float32 and NF4, on validation problems of each task, into its card."""
+    measured: dict[str, dict] = {}
+    for name, given in readiness.GIVEN.items():
+        measured[name] = {}
+        for precision, four_bit in (("float32", False), ("NF4", True)):
+            variant = experiment.quick(profile("nano", name), four_bit=four_bit)
+            model, tokenizer = models.load(variant)
+            measured[name][precision] = readiness.measure(model, tokenizer, _task(name), given(500), variant)
+        report.insert(CARD, f"readiness-{name}", readiness.table(measured[name]))
+        print(report.plain(readiness.table(measured[name])))
     write_json(DATA / "r3-nano" / "readiness.json", measured)
-    report.insert(CARD, "readiness", readiness.table(measured))
-    print(report.plain(readiness.table(measured)))
 
 
 COMMANDS = {"reproduce": reproduce, "experiment": experiment_, "report": report_, "nano": nano, "readiness": readiness_}

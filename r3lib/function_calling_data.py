@@ -16,6 +16,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,6 +62,14 @@ def catalogue() -> tuple[dict, ...]:
     stands in [brackets] goes with an optional parameter. Raises R3Error if the file is missing or damaged.
     """
     return tuple(read_jsonl(FOLDER / "catalogue.jsonl"))
+
+
+@cache
+def vocabulary() -> tuple[str, ...]:
+    """Every word of the tools and of the values, of all splits, as it is written there and in small letters."""
+    text = " ".join((FOLDER / name).read_text(encoding="utf-8") for name in ("catalogue.jsonl", "words.json"))
+    words = set(re.findall("[A-Z]?[a-z]+|[A-Z]+", text))
+    return tuple(sorted(words | {word.lower() for word in words}))
 
 
 def split_of(tool: dict) -> str:
@@ -248,18 +257,18 @@ def splits(seed: int = 0, sizes: dict[str, int] | None = None) -> dict[str, list
 
     sizes: of "train", "validation", "test"; those of the files in data/function_calling unless told.
     """
-    out: dict[str, list[dict]] = {}
-    for name, size in (SIZES if sizes is None else sizes).items():
-        seen: set[tuple] = set()
-        rows = out[name] = []
-        for item in draw(random.Random(f"{seed} {name}"), name):
-            if len(rows) == size:
-                break
-            problem = item.problem()
-            if key(problem) not in seen:
-                seen.add(key(problem))
-                rows.append(problem)
-    return out
+    sizes = SIZES if sizes is None else sizes
+    return {name: [item.problem() for item in islice(distinct(name, seed), size)] for name, size in sizes.items()}
+
+
+def distinct(split: str, seed: int = 0) -> Iterator[Item]:
+    """Endless items of a split without the same problem twice: with seed 0, those of the split's file, in its order."""
+    seen: set[tuple] = set()
+    for item in draw(random.Random(f"{seed} {split}"), split):
+        identity = key(item.problem())
+        if identity not in seen:
+            seen.add(identity)
+            yield item
 
 
 def write(folder: Path = FOLDER, seed: int = 0, sizes: dict[str, int] | None = None) -> None:

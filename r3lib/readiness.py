@@ -3,106 +3,128 @@
 RL can only select among what is sampled, and a useful reflection only pays if the retry uses it. Both are measured on
 validation problems the model fails at first, before any training:
 
-    right    the reflection contains an equation that solves the problem (the solver wrote it)
-    wrong    the same form, about an equation that misses
+    right    a reflection in the form of r3-nano's worked ones that comes to a right answer
+    wrong    the same form, but it comes to a wrong one
     generic  a sentence that would fit any failure
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from itertools import islice
+from typing import NamedTuple
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from r3lib import countdown_data, prompts
-from r3lib.nano.corpus import OPENING, fitting, wrong_tree
+from r3lib import countdown, countdown_data, function_calling_data, prompts
+from r3lib.files import DATA, read_jsonl
+from r3lib.nano import calls, corpus
 from r3lib.profiles import Profile
 from r3lib.rollout import Conversation, prompt_ids
 from r3lib.stats import wilson
 from r3lib.tasks import Task
 
 
+class Given(NamedTuple):
+    """A problem, reflections written for it by hand, and whether a reflection of the model's own is right."""
+
+    problem: dict
+    right: str
+    wrong: str
+    is_right: Callable[[str], bool]
+
+
 def written(numbers: list[int], tree: countdown_data.Node) -> str:
     """A worked reflection that takes one equation for right, in the words of r3-nano's corpus."""
-    return OPENING + fitting(numbers, tree)
+    return corpus.OPENING + corpus.fitting(numbers, tree)
+
+
+def of_countdown(n: int, seed: int = 0) -> list[Given]:
+    """The first `n` validation problems. A reflection is right if it contains an equation that solves the problem."""
+    rng, out = random.Random(seed), []
+    for p in read_jsonl(DATA / "countdown" / "validation.jsonl")[:n]:
+        numbers, target = p["numbers"], p["target"]
+        tree = rng.choice(countdown_data.simplest(countdown_data.reachable(numbers)[target]))
+        miss = corpus.wrong_tree(rng, numbers, target)
+        is_right = lambda text, p=p: countdown.TASK.contains_answer(p, text)  # noqa: E731
+        out.append(Given(p, written(numbers, tree), written(numbers, miss), is_right))
+    return out
+
+
+def of_function_calling(n: int, seed: int = 0) -> list[Given]:
+    """The first `n` validation problems. A reflection is right if it works out every argument as it should be."""
+    rng, out = random.Random(seed), []
+    for item in islice(function_calling_data.distinct("validation"), n):
+        right = calls.OPENING + calls.worked(item)
+        out.append(Given(item.problem(), right, calls.OPENING + calls.misled(rng, item), right.__eq__))
+    return out
+
+
+GIVEN = {"countdown": of_countdown, "function_calling": of_function_calling}
 
 
 def measure(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     task: Task,
-    problems: list[dict],
+    rows: list[Given],
     profile: Profile,
     seed: int = 0,
-) -> dict:
-    """Counts `[right, n]` at the profile's temperature and greedily: first try, retries after right, wrong and generic
-    reflections and blind; and how many of the model's own reflections are right, wrong or without an equation."""
-    rng = random.Random(seed)
+) -> dict[str, list[int]]:
+    """Counts `[right, n]` at the profile's temperature (and of greedy first tries): first try; retries after right,
+    wrong and generic reflections, after the model's own, and blind; how many of its own are worked, and right."""
     counts: dict[str, list[int]] = {}
+    openings = corpus.OPENING.strip(), calls.OPENING.strip()
 
     def count(name: str, hits: list[bool]) -> None:
         old = counts.setdefault(name, [0, 0])
         counts[name] = [old[0] + sum(hits), old[1] + len(hits)]
 
-    for start in range(0, len(problems), profile.rows):
-        chunk = problems[start : start + profile.rows]
+    def tries(span: str, chunk: list[Given], temperature: float = profile.temperature) -> list[bool]:
+        length = profile.attempt_tokens if span == "attempt" else profile.retry_tokens
+        return [task.verify(row.problem, text).ok for row, text in zip(chunk, talk.reply(span, length, temperature))]
+
+    for start in range(0, len(rows), profile.rows):
+        chunk = rows[start : start + profile.rows]
         talk = Conversation(model, tokenizer, len(chunk), seed * 100_003 + start)
-        talk.start([prompt_ids(tokenizer, task.messages(p)) for p in chunk])
+        talk.start([prompt_ids(tokenizer, task.messages(row.problem), task.tools(row.problem)) for row in chunk])
         here = talk.mark()
-        count(
-            "first try, greedy",
-            [task.verify(p, a).ok for p, a in zip(chunk, talk.reply("attempt", profile.attempt_tokens, 0.0))],
-        )
+        count("first try, greedy", tries("attempt", chunk, 0.0))
         talk.rewind(here)
-        verdicts = [
-            task.verify(p, a) for p, a in zip(chunk, talk.reply("attempt", profile.attempt_tokens, profile.temperature))
-        ]
-        count("first try", [v.ok for v in verdicts])
-        failed = [i for i, v in enumerate(verdicts) if not v.ok]
+        first = tries("attempt", chunk)
+        count("first try", first)
+        failed = [i for i, ok in enumerate(first) if not ok]
         if not failed:
             continue
         chunk = [chunk[i] for i in failed]
+        asks = [task.ask(row.problem) for row in chunk]
         talk.select(failed)
         here = talk.mark()
-        trees = [
-            rng.choice(countdown_data.simplest(countdown_data.reachable(p["numbers"])[p["target"]])) for p in chunk
-        ]
-        misses = [wrong_tree(rng, p["numbers"], p["target"]) for p in chunk]
         given = {
-            "retry after a right reflection": [written(p["numbers"], t) for p, t in zip(chunk, trees)],
-            "retry after a wrong reflection": [written(p["numbers"], t) for p, t in zip(chunk, misses)],
+            "retry after a right reflection": [row.right for row in chunk],
+            "retry after a wrong reflection": [row.wrong for row in chunk],
             "retry after a generic sentence": [prompts.GENERIC_REFLECTION] * len(chunk),
             "retry after its own reflection": None,
         }
         for name, texts in given.items():
             talk.rewind(here)
             talk.say(task.reflect_prompt, "reflection_prompt")
-            if texts is None:
-                texts = talk.reply("reflection", profile.reflection_tokens, profile.temperature)
-                right = [task.contains_answer(p, t) for p, t in zip(chunk, texts)]
-                worked = [t.startswith(OPENING) for t in texts]
-                count("own reflections that contain a right equation", right)
-                count("own reflections that work through candidates", worked)
-                count("worked reflections that contain a right equation", [r for r, w in zip(right, worked) if w])
-            else:
+            if texts:
                 talk.put(texts, "reflection")
-            talk.say([task.ask(p) for p in chunk], "retry_prompt")
-            count(
-                name,
-                [
-                    task.verify(p, a).ok
-                    for p, a in zip(chunk, talk.reply("retry", profile.retry_tokens, profile.temperature))
-                ],
-            )
+            else:
+                own = talk.reply("reflection", profile.reflection_tokens, profile.temperature)
+            talk.say(asks, "retry_prompt")
+            hits = tries("retry", chunk)
+            count(name, hits)
+        worked = [text.startswith(openings) for text in own]
+        right = [row.is_right(text) for row, text in zip(chunk, own)]
+        count("own reflections that are worked", worked)
+        count("worked reflections that are right", [r for r, w in zip(right, worked) if w])
+        count("retry after its own worked reflection", [hit for hit, w in zip(hits, worked) if w])
         talk.rewind(here)
-        talk.say([prompts.BLIND_RETRY.format(task=task.ask(p)) for p in chunk], "retry_prompt")
-        count(
-            "blind retry",
-            [
-                task.verify(p, a).ok
-                for p, a in zip(chunk, talk.reply("retry", profile.retry_tokens, profile.temperature))
-            ],
-        )
+        talk.say([prompts.BLIND_RETRY.format(task=ask) for ask in asks], "retry_prompt")
+        count("blind retry", tries("retry", chunk))
     return counts
 
 

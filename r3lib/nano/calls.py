@@ -43,8 +43,8 @@ class CallTexts:
     """What a phase of training reads of function calling.
 
     drills: share of texts that are drills in copying and choosing. sessions: share that are direct answers on one
-    list of tools. disguised: share of the rest whose names and values are made-up words, which cannot be known, only read.
-    worked: share of worked ones among the reflections whose kind carries loss.
+    list of tools. disguised: share of the rest whose names and values are words that mean nothing there: they cannot
+    be known, only read. worked: share of worked ones among the reflections whose kind carries loss.
     """
 
     drills: float = 0.0
@@ -78,7 +78,9 @@ SYLLABLES = [
 
 
 def made_up(rng: random.Random) -> str:
-    """A word that means nothing."""
+    """A word that means nothing where it stands: one of the vocabulary, now and then one of bare syllables."""
+    if rng.random() < 0.85:
+        return rng.choice(problems.vocabulary()).lower()
     return "".join(rng.choices(SYLLABLES, k=rng.choice((1, 2, 2, 3))))
 
 
@@ -205,6 +207,18 @@ def worked(item: problems.Item) -> str:
                 parts.append(f"{fact.parameter} is " + ", ".join([fact.phrase] * bool(fact.working) + steps))
         calls.append(f"{answer['name']}: {'; '.join(parts)}.")
     return " ".join(calls)
+
+
+def misled(rng: random.Random, item: problems.Item) -> str:
+    """A worked reflection that comes to wrong calls."""
+    answers, _ = wrong_calls(rng, item)
+    true = {(item.answers[fact.call]["name"], fact.parameter, str(fact.value)): fact for fact in item.facts}
+    facts = []
+    for i, answer in enumerate(answers):
+        for name, value in answer["arguments"].items():
+            known = true.get((answer["name"], name, str(value)), problems.Fact(i, name, "", [], value))
+            facts.append(known._replace(call=i))
+    return worked(item._replace(answers=answers, facts=facts))
 
 
 def useless(rng: random.Random, item: problems.Item, diagnosis: str) -> str:

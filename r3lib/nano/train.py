@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from r3lib.files import rewind
+from r3lib.function_calling_data import vocabulary
 from r3lib.nano.calls import CallTexts
 from r3lib.nano.calls import corpus as call_corpus
 from r3lib.nano.corpus import Message, Texts, corpus
@@ -50,7 +51,7 @@ class Recipe:
     layers: int = 5
     heads: int = 4
     kv_heads: int = 2
-    vocab_size: int = 3200
+    vocab_size: int = 6000
     phases: tuple[Phase, ...] = (
         Phase(13_000_000, 1.0, Texts(drills=0.25, left=False, dead_ends=0.0, worked=0.15, misses=0, honest=0.0)),
         Phase(9_000_000, 0.6, Texts(drills=0.06, dead_ends=0.0, worked=0.15, misses=0, honest=0.0), warmup=0.03),
@@ -61,7 +62,9 @@ class Recipe:
         Phase(3_500_000, 0.35, Texts(worked=0.19), warmup=0.03),
         Phase(2_400_000, 0.6, Texts(worked=0.19), warmup=0.03, calls=CallTexts(worked=0.19), share=0.75),
         Phase(8_000_000, 0.7, Texts(worked=0.19), 0.03, CallTexts(drills=0.35, disguised=0.7, worked=0.19), 0.85),
-        Phase(16_000_000, 0.7, Texts(worked=0.19), 0.02, CallTexts(0.15, 0.5, 0.5, 0.19), 0.85),
+        Phase(4_200_000, 0.7, Texts(worked=0.19), 0.02, CallTexts(0.15, 0.5, 0.5, 0.19), 0.85),
+        Phase(8_500_000, 0.7, Texts(worked=0.19), 0.02, CallTexts(0.15, 0.5, 0.6, 0.19), 0.7),
+        Phase(4_000_000, 0.35, Texts(worked=0.19), 0.03, CallTexts(worked=0.19), 0.5),
     )
     batch_tokens: int = 8_192
     muon_lr: float = 0.01
@@ -238,7 +241,8 @@ def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 30
         words = [m.text for text in texts for m in text] + [
             f"{role}\n" for role in ("user", "assistant", "system")
         ] * 4000
-        words += [str(number) for number in range(1000)] * 500  # every number to 999 is one token
+        # every number to 999 is one token, and so is every word of the tools: what is copied is copied whole
+        words += [str(number) for number in range(1000)] * 500 + [*vocabulary()] * 300
         tokenizer = train_tokenizer(words, recipe.vocab_size)
         tokenizer.save_pretrained(out)
     device = "cuda" if torch.cuda.is_available() else "cpu"
