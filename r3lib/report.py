@@ -8,7 +8,7 @@ import html
 import io
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -165,6 +165,10 @@ def describe(runs: list[Run], temperature: float) -> str:
     )
 
 
+def _percent(mean: float, low: float, high: float) -> str:
+    return f"{100 * mean:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
 def table(runs: list[Run], temperature: float) -> str:
     """Markdown: every arm, vanilla and trained, in percent with 95 % intervals; then the paired differences."""
 
@@ -173,7 +177,7 @@ def table(runs: list[Run], temperature: float) -> str:
         if not values.size:
             return "not run"
         found = interval(values)
-        return "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * x for x in found)) if found else "no failures"
+        return _percent(*found) if found else "no failures"
 
     lines = [
         f"*{describe(runs, temperature)}; % with 95 % intervals.*",
@@ -187,6 +191,118 @@ def table(runs: list[Run], temperature: float) -> str:
         f"| {d['name']} | {100 * d['mean']:+.1f} | [{100 * d['low']:+.1f}, {100 * d['high']:+.1f}] |"
         for d in differences(runs, temperature)
     ]
+    return "\n".join(lines)
+
+
+def points(runs: list[Run], temperature: float) -> dict[str, str]:
+    """The paired comparisons as words: name -> "+1.2 points [+0.3, +2.1]"."""
+    return {
+        d["name"]: f"{100 * d['mean']:+.1f} points [{100 * d['low']:+.1f}, {100 * d['high']:+.1f}]"
+        for d in differences(runs, temperature)
+    }
+
+
+def gather(runs: list[Run], trained: bool, temperature: float, pick: Callable[[Outcomes], Iterable]) -> list:
+    """What `pick` takes from the outcomes of each seed, one after another."""
+    chosen = [r for r in runs if r.record["trained"] == trained and r.record["temperature"] == temperature]
+    return [x for run in chosen for x in pick(run.outcomes)]
+
+
+def seeds_table(runs: list[Run], temperature: float) -> str:
+    """Markdown: the paper's four cells, seed by seed and their mean, in percent."""
+    cells = np.array(
+        [matrix(runs, trained, temperature, arm).mean(1) for trained in (False, True) for arm in ("first", "second")]
+    )
+    lines = ["| seed | vanilla 1st | vanilla 2nd | trained 1st | trained 2nd |", "|---|---|---|---|---|"]
+    for seed, row in zip(sorted({r.record["seed"] for r in runs}), cells.T):
+        lines.append(f"| {seed} | " + " | ".join(f"{100 * x:.1f}" for x in row) + " |")
+    return "\n".join([*lines, "| **mean** | " + " | ".join(f"**{100 * x:.1f}**" for x in cells.mean(1)) + " |"])
+
+
+def leaks_table(runs: list[Run], temperature: float) -> str:
+    """Markdown: how many own reflections hold a right answer, and how retries go after those and after the others."""
+    lines = [
+        "| | reflections that contain a right answer | retry right after those | after the others "
+        "| blind retry, same problems as the others |",
+        "|---|---|---|---|---|",
+    ]
+    for trained in (False, True):
+        leak, own, blind = (matrix(runs, trained, temperature, arm) for arm in ("leak", "second", "blind"))
+        parts = leak[~np.isnan(leak)], own[leak == 1], own[leak == 0], blind[leak == 0]
+        shares = [f"{100 * part.mean():.1f} % (n = {part.size})" if part.size else "none" for part in parts]
+        lines.append(f"| {'trained' if trained else 'vanilla'} | " + " | ".join(shares) + " |")
+    return "\n".join(lines)
+
+
+def rescued_table(runs: list[Run], temperature: float) -> str:
+    """Markdown: for each kind of wrong first try, how many the second try puts right, with Wilson intervals."""
+    pairs = {
+        trained: gather(runs, trained, temperature, lambda o: zip(o.kinds["first"], o.right["second"]))
+        for trained in (False, True)
+    }
+    names = sorted({kind for found in pairs.values() for kind, _ in found} - {"correct"})
+
+    def cell(trained: bool, kind: str) -> str:
+        hits = [right for first, right in pairs[trained] if first == kind]
+        low, high = wilson(sum(hits), len(hits)) if hits else (0.0, 0.0)
+        return f"{_percent(np.mean(hits), low, high)} (n = {len(hits)})" if hits else "none"
+
+    lines = ["| kind of the first error | put right, vanilla | put right, trained |", "|---|---|---|"]
+    lines += [f"| {kind.replace('_', ' ')} | {cell(False, kind)} | {cell(True, kind)} |" for kind in names]
+    return "\n".join(lines)
+
+
+STEP = ("reward", "zero_advantage_fraction", "kl", "reflection_tokens", "clipped_ratio", "tokens_per_second", "loss")
+
+
+def _figure(x: float) -> str:
+    return f"{x:,.0f}" if abs(x) >= 100 else f"{x:.3g}"
+
+
+def steps_table(log: list[dict]) -> str:
+    """Markdown: a training log, one line a step."""
+    lines = ["| step | " + " | ".join(STEP) + " |", "|---" * (1 + len(STEP)) + "|"]
+    return "\n".join(
+        lines + [f"| {entry['step']} | " + " | ".join(_figure(entry[c]) for c in STEP) + " |" for entry in log]
+    )
+
+
+def ends_table(logs: dict[str, list[dict]], size: int = 5) -> str:
+    """Markdown: mean over seeds of each metric in the first and in the last `size` steps; the time a seed took."""
+    lines = [f"| metric | first {size} steps | last {size} steps |", "|---|---|---|"]
+    for metric in STEP[:-1]:
+        ends = (
+            [e[metric] for log in logs.values() for e in part(log)]
+            for part in (lambda x: x[:size], lambda x: x[-size:])
+        )
+        lines.append(f"| {metric} | " + " | ".join(_figure(float(np.mean(values))) for values in ends) + " |")
+    minutes = [sum(e["seconds"] for e in log) / 60 for log in logs.values()]
+    return "\n".join([*lines, f"| training time, minutes a seed | {min(minutes):.1f} to {max(minutes):.1f} | |"])
+
+
+def paper_table(table: dict) -> str:
+    """Markdown: one of the paper's tables (data/paper/*.json), each cell with its mark; unverified ones in grey."""
+
+    def cell(found: dict, trained_at_all: bool = True) -> str:
+        if found["marks"] == ["–"]:
+            return "not recovered" if trained_at_all else "not trained"
+        value = found.get("text") or f"{found['value']:.1f}"
+        if "M" in found["marks"]:
+            return f'<span style="color:#888">{value} (M, unverified)</span>'
+        return f"{value} ({', '.join(found['marks'])})"
+
+    lines = [
+        f"| {table['table']}, {table['test_items']:,} test items, {table['unit']} "
+        "| vanilla 1st | vanilla 2nd | trained 1st | trained 2nd |",
+        "|---|---|---|---|---|",
+    ]
+    for row in table["rows"]:
+        cells = [cell(row[c], row["trained_in_the_paper"] or c.startswith("vanilla")) for c in table["columns"]]
+        lines.append(f"| {row['model']} | " + " | ".join(cells) + " |")
+    lines += ["", "| reported of its results | |", "|---|---|"]
+    lines += [f"| {a['what']} | {cell(a)} |" for a in table["aggregates"]]
+    lines += [f"| {fact['what']} | ({', '.join(fact['marks'])}) |" for fact in table.get("order", ())]
+    lines += ["", *(f"{mark}: {meaning}.  " for mark, meaning in table["marks"].items() if mark in "TAS")]
     return "\n".join(lines)
 
 

@@ -127,6 +127,32 @@ def verdicts(responses: Sequence[str], verdicts: Sequence[Verdict], **others: Se
     return _grid(short, {"response": responses, "reason": [v.reason for v in verdicts]})
 
 
+def before_after(pairs: Sequence[tuple[dict[str, str], dict[str, str]]]) -> View:
+    """Stored conversations (`r3lib.evaluate.Outcomes.examples`) on the same tasks, vanilla beside trained."""
+
+    def said(example: dict[str, str]) -> list[tuple[str, str]]:
+        mark = "✔" if example["verdict"] == "correct" else "✘"
+        parts = [("first try", "attempt"), ("verifier", "why"), ("reflection", "reflection"), ("second try", "retry")]
+        return [(name, clean(example[key])) for name, key in parts] + [("verifier", f"{mark} {example['verdict']}")]
+
+    lines, html = [], []
+    for pair in pairs:
+        lines.append(clean(pair[0]["task"]))
+        for name, example in zip(("vanilla", "trained"), pair):
+            lines += [f"  {name}, {part}: {text}" for part, text in said(example)]
+        cells = "".join(
+            f'<td style="{LONG};width:50%">'
+            + "".join(f"<p><b>{p}</b><br>{escape(t)}</p>" for p, t in said(e))
+            + "</td>"
+            for e in pair
+        )
+        html += [
+            f'<tr><th colspan="2" style="text-align:left">{escape(clean(pair[0]["task"]))}</th></tr>',
+            f"<tr><th>vanilla</th><th>trained</th></tr><tr>{cells}</tr>",
+        ]
+    return View("\n".join(lines), _table(html))
+
+
 def _grid(
     short: dict[str, Sequence[str]], long: dict[str, Sequence[str]], raw: dict[str, list[str]] | None = None
 ) -> View:
