@@ -61,7 +61,7 @@ class Recipe:
         Phase(2_500_000, 0.35, Texts(dead_ends=0.2, worked=0.25, misses=1, honest=1.0), warmup=0.03),
         Phase(3_500_000, 0.35, Texts(worked=0.19), warmup=0.03),
         Phase(2_400_000, 0.6, Texts(worked=0.19), warmup=0.03, calls=CallTexts(worked=0.19), share=0.75),
-        Phase(8_000_000, 0.7, Texts(worked=0.19), 0.03, CallTexts(drills=0.35, disguised=0.7, worked=0.19), 0.85),
+        Phase(4_600_000, 0.7, Texts(worked=0.19), 0.03, CallTexts(drills=0.35, disguised=0.7, worked=0.19), 0.85),
         Phase(4_200_000, 0.7, Texts(worked=0.19), 0.02, CallTexts(0.15, 0.5, 0.5, 0.19), 0.85),
         Phase(8_500_000, 0.7, Texts(worked=0.19), 0.02, CallTexts(0.15, 0.5, 0.6, 0.19), 0.7),
         Phase(4_000_000, 0.35, Texts(worked=0.19), 0.03, CallTexts(worked=0.19), 0.5),
