@@ -33,8 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
         help="at most this many (default 250, to save time; the stored runs have all of the profile's)",
     )
     experiment.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    commands.add_parser("report", help="rebuild results/summary.csv, the plots and the README's table from results/")
-    nano = commands.add_parser("nano", help="train r3-nano from scratch (about four hours on two cores)")
+    commands.add_parser("report", help="rebuild results/summary.csv, the plots and the README's tables from results/")
+    nano = commands.add_parser("nano", help="train r3-nano from scratch (many hours on two cores)")
     nano.add_argument("--out", type=Path, default=Path("runs/r3-nano"))
     commands.add_parser("readiness", help="measure what r3-nano can do before RL and write it to its card")
     options = parser.parse_args(arguments)

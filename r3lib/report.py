@@ -333,12 +333,19 @@ def insert(path: Path, name: str, text: str) -> None:
     write_text(path, new)
 
 
-def cost(measured: dict) -> str:
-    """What benchmarks/reproduce.py measured, in a sentence."""
-    return (
-        f"`{measured['command']}` took {measured['minutes']:.0f} minutes and {measured['memory_gb']:.1f} GB of memory "
-        f"on {measured['machine']['cores']} cores, installation included (`benchmarks/reproduce.py`): one seed, "
-        "judged on fewer problems than the stored runs below."
+def cost(measured: dict[str, dict]) -> str:
+    """What benchmarks/reproduce.py measured, a sentence for each experiment."""
+    sentences = [
+        f"`{one['command']}` took {one['minutes']:.0f} minutes and {one['memory_gb']:.1f} GB of memory on "
+        f"{one['machine']['cores']} cores."
+        for one in measured.values()
+    ]
+    return " ".join(
+        [
+            *sentences,
+            "Installation is included (`benchmarks/reproduce.py`): one seed, judged on fewer problems than the stored "
+            "runs below.",
+        ]
     )
 
 
