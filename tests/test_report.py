@@ -10,7 +10,7 @@ from r3lib import report
 from r3lib.__main__ import main
 from r3lib.evaluate import RETRIES, Outcomes
 from r3lib.experiment import load_outcomes, outcomes_path
-from r3lib.files import RESULTS, ROOT, R3Error, read_json, write_json
+from r3lib.files import DATA, RESULTS, ROOT, R3Error, read_json, write_json
 
 STORED = sorted(path.parent for path in RESULTS.glob("*/*/table.md"))
 stored = pytest.mark.skipif(not STORED, reason="no stored results in this checkout")
@@ -157,3 +157,39 @@ def test_command_line_prints_one_sentence_and_fails(arguments, hint, capsys):
     assert main(arguments) == 1
     error = capsys.readouterr().err
     assert error.startswith("r3lib: ") and hint in error and error.count("\n") == 1
+
+
+def test_the_notebooks_tables_say_what_the_outcomes_say(results):
+    runs = report.collect(results)
+    second = [report.matrix(runs, True, 1.0, "second").mean(1), report.matrix(runs, False, 1.0, "second").mean(1)]
+    assert "| **mean** | " in report.seeds_table(runs, 1.0)
+    for trained, vanilla in zip(*second):
+        assert f"| {100 * vanilla:.1f} |" in report.seeds_table(runs, 1.0)
+        assert f"| {100 * trained:.1f} |" in report.seeds_table(runs, 1.0)
+    leak = report.matrix(runs, True, 1.0, "leak")
+    assert f"{100 * np.nanmean(leak):.1f} % (n = {int((~np.isnan(leak)).sum())})" in report.leaks_table(runs, 1.0)
+    failed = [o for run in runs if run.record["trained"] for o in run.outcomes.right["first"] if not o]
+    assert f"(n = {len(failed)})" in report.rescued_table(runs, 1.0)
+    name = "trained second try − vanilla second try"
+    mean = next(row["mean"] for row in report.differences(runs, 1.0) if row["name"] == name)
+    assert report.points(runs, 1.0)[name].startswith(f"{100 * mean:+.1f} points [")
+
+
+def test_training_tables_show_every_step_and_both_ends():
+    log = [dict.fromkeys(report.STEP, i / 10) | {"step": i, "seconds": 60.0} for i in range(1, 9)]
+    assert report.steps_table(log).splitlines()[-1].startswith("| 8 | 0.8 |")
+    assert "| reward | 0.15 | 0.75 |" in report.ends_table({"seed0": log, "seed1": log}, size=2)
+    assert "| 8.0 to 8.0 |" in report.ends_table({"seed0": log})
+
+
+@pytest.mark.parametrize("name", ["countdown", "function_calling"])
+def test_the_papers_tables_carry_their_marks(name):
+    table = read_json(DATA / "paper" / f"{name}.json")
+    text = report.paper_table(table)
+    for row in table["rows"]:
+        line = next(line for line in text.splitlines() if line.startswith(f"| {row['model']} |"))
+        for column in table["columns"]:
+            cell = row[column]
+            if cell["value"] is not None:
+                assert f"{cell['value']:.1f} ({', '.join(cell['marks'])}" in line or cell.get("text", "") in line
+            assert ("unverified" in line) >= ("M" in cell["marks"])

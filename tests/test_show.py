@@ -159,3 +159,14 @@ def test_lists_of_different_lengths_are_refused():
         show.verdicts(["a"], [RIGHT, WRONG])
     with pytest.raises(ValueError, match="lists of 2, 2, 1, 1"):
         show.group(["a"], [RIGHT], [0.1, 0.2])
+
+
+def test_conversations_before_and_after_stand_side_by_side():
+    def example(verdict):
+        words = {name: f"{name} {NASTY}" for name in ("task", "attempt", "why", "reflection", "retry")}
+        return words | {"verdict": verdict}
+
+    view = show.before_after([(example("missed_target"), example("correct"))])
+    assert "vanilla, verifier: ✘ missed_target" in view.text and "trained, verifier: ✔ correct" in view.text
+    assert "<script>" not in view.html and view.html.count("attempt &lt;script&gt;") == 2
+    assert "\x1b" not in view.text + view.html

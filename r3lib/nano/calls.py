@@ -212,11 +212,11 @@ def worked(item: problems.Item) -> str:
 def misled(rng: random.Random, item: problems.Item) -> str:
     """A worked reflection that comes to wrong calls."""
     answers, _ = wrong_calls(rng, item)
-    true = {(item.answers[fact.call]["name"], fact.parameter, str(fact.value)): fact for fact in item.facts}
+    true = {(item.answers[fact.call]["name"], fact.parameter, json.dumps(fact.value)): fact for fact in item.facts}
     facts = []
     for i, answer in enumerate(answers):
         for name, value in answer["arguments"].items():
-            known = true.get((answer["name"], name, str(value)), problems.Fact(i, name, "", [], value))
+            known = true.get((answer["name"], name, json.dumps(value)), problems.Fact(i, name, "", [], value))
             facts.append(known._replace(call=i))
     return worked(item._replace(answers=answers, facts=facts))
 
