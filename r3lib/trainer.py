@@ -36,20 +36,21 @@ from r3lib.tasks import Task
 
 
 def training_rows(task: Task, failures: Dataset) -> Dataset:
-    """What TRL trains on: `prompt`, the conversation up to the reflection prompt, and `problem` for the verifier."""
+    """What TRL trains on: `prompt`, the conversation up to the reflection prompt, and `problem` for the verifier.
 
-    def row(failure: dict) -> dict:
+    TRL hands a rollout the prompt alone, so it must tell the problem: of failures that differ only in what the messages
+    do not show (the tools on offer), the first is kept.
+    """
+    rows: dict[str, dict] = {}
+    for failure in failures:
         messages = task.messages(json.loads(failure["problem"]))
-        return {
-            "prompt": [
-                *messages,
-                {"role": "assistant", "content": failure["answer"]},
-                {"role": "user", "content": task.reflect_prompt},
-            ],
-            "problem": failure["problem"],
-        }
-
-    return Dataset.from_list([row(f) for f in failures])
+        prompt = [
+            *messages,
+            {"role": "assistant", "content": failure["answer"]},
+            {"role": "user", "content": task.reflect_prompt},
+        ]
+        rows.setdefault(json.dumps(prompt), {"prompt": prompt, "problem": failure["problem"]})
+    return Dataset.from_list([*rows.values()])
 
 
 class ReflectRetry:

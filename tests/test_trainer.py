@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from transformers import TrainerState
 from trl import GRPOTrainer
 
+from r3lib import function_calling
 from r3lib import trainer as trainer_module
 from r3lib.countdown import TASK
 from r3lib.files import R3Error, read_jsonl
@@ -289,6 +290,16 @@ def test_training_rows_stop_at_the_reflection_prompt(failures, problems):
     assert [m["role"] for m in row["prompt"]] == ["user", "assistant", "user"]
     assert [m["content"] for m in row["prompt"]] == [TASK.ask(problems[2]), failures[2]["answer"], TASK.reflect_prompt]
     assert json.loads(row["problem"]) == problems[2]
+
+
+def test_failures_that_a_rollout_could_not_tell_apart_are_one_row():
+    """Two problems with one query and one wrong answer, told apart by their tools alone."""
+    one = {"query": "Play it.", "tools": [{"name": "play_song", "description": "", "parameters": {}}], "answers": []}
+    two = one | {"tools": [{"name": "play_film", "description": "", "parameters": {}}]}
+    failures = [{"problem": json.dumps(p), "answer": a} for p in (one, two) for a in ("no", "never")]
+    rows = training_rows(function_calling.TASK, failures)
+    assert [json.loads(row["problem"]) for row in rows] == [one, one]
+    assert [row["prompt"][1]["content"] for row in rows] == ["no", "never"]
 
 
 def test_the_reward_is_the_verdict_on_the_retry(problems):
