@@ -85,7 +85,7 @@ def test_no_text_is_about_a_tool_of_another_split_or_a_problem_of_the_training_f
     held_out = {tool["name"] for split in ("validation", "test") for tool in function_calling_data.tools_of(split)}
     queries = {row["query"] for row in read_jsonl(function_calling_data.FOLDER / "train.jsonl")}
     for text in texts:
-        offered = {line.partition(":")[0] for line in text[0].text.splitlines() if not line.startswith("- ")}
+        offered = {line for line in text[0].text.splitlines() if not line.startswith("- ")}
         assert not offered & held_out
         assert text[1].text not in queries
 
@@ -109,16 +109,29 @@ def test_disguised_problems_are_the_same_problems(items):
 
 def test_sessions_answer_every_query_with_the_tools_on_the_list():
     for text in itertools.islice(calls.corpus(8, CallTexts(sessions=1.0, disguised=0.5)), 200):
-        offered = {line.partition(":")[0] for line in text[0].text.splitlines() if not line.startswith("- ")}
+        offered = {line for line in text[0].text.splitlines() if not line.startswith("- ")}
         assert [m.role for m in text[1:]] == ["user", "assistant"] * ((len(text) - 1) // 2)
         for message in text[2::2]:
             assert message.loss and {call["name"] for call in json.loads(message.text)} <= offered
 
 
 def test_drills_ask_for_what_is_listed():
-    for text in itertools.islice(calls.corpus(9, CallTexts(drills=1.0)), 200):
-        for entry in json.loads(text[2].text):
-            assert f"{entry['name']}: " in text[0].text and f"- {entry['value']}" in text[0].text
+    forms = set()
+    for text in itertools.islice(calls.corpus(9, CallTexts(drills=1.0)), 300):
+        lines = text[0].text.splitlines()[1:]
+        beside = {
+            name: {*words.lower().strip(".").split(), *name.split("_")} for words, name in zip(lines[::2], lines[1::2])
+        }
+        if text[1].text == "Names, please.":
+            asked = [line.split(": ") for line in text[2].text.splitlines()]
+            assert "".join(text[2].text[a:b] for a, b in text[2].loss) == "".join(name for _, name in asked)
+        else:
+            asked = [(q.text, json.loads(a.text)[0]["name"]) for q, a in zip(text[1::2], text[2::2])]
+            assert all(message.loss == [(0, len(message.text))] for message in text[2::2])
+        forms.add(text[1].text == "Names, please.")
+        for words, name in asked:
+            assert beside[name] & set(words.lower().strip(".").split())
+    assert forms == {True, False}
 
 
 def test_the_chat_template_lists_tools_as_the_texts_do(items, tokenizer):

@@ -57,7 +57,7 @@ def tool_list(tools: list[dict]) -> str:
     """The system message that r3-nano's chat template makes of the tools (`r3lib.nano.tokenizer.CHAT_TEMPLATE`)."""
     lines = ["Tools:"]
     for tool in tools:
-        lines.append(f"{tool['name']}: {tool['description']}")
+        lines += [tool["description"], tool["name"]]
         for name, p in tool["parameters"].items():
             kind = p["type"]
             if "enum" in p:
@@ -79,7 +79,7 @@ SYLLABLES = [
 
 def made_up(rng: random.Random) -> str:
     """A word that means nothing where it stands: one of the vocabulary, now and then one of bare syllables."""
-    if rng.random() < 0.85:
+    if rng.random() < 0.92:
         return rng.choice(problems.vocabulary()).lower()
     return "".join(rng.choices(SYLLABLES, k=rng.choice((1, 2, 2, 3))))
 
@@ -133,16 +133,30 @@ def _other_words(rng: random.Random, item: problems.Item, tools: dict[str, dict]
 
 
 def drill(rng: random.Random) -> list[Message]:
-    """A list of names with what they stand for, some asked for by name, some by words that describe them."""
-    names = ["_".join(made_up(rng) for _ in range(rng.choice((1, 1, 2)))) for _ in range(rng.randint(3, 8))]
-    words = [[made_up(rng) for _ in range(rng.randint(2, 4))] for _ in names]
-    values = [rng.choice((made_up(rng).capitalize(), str(rng.randint(1, 999)))) for _ in names]
-    lines = [f"{name}: {' '.join(w)}\n- {value}" for name, w, value in zip(names, words, values)]
-    asked = rng.sample(range(len(names)), rng.randint(2, len(names)))
-    by_name = rng.random() < 0.4
-    ask = [names[k] if by_name else " ".join(rng.sample(words[k], rng.randint(1, len(words[k])))) for k in asked]
-    reply = json.dumps([{"name": names[k], "value": values[k]} for k in asked])
-    return [Message("system", "\n".join(lines)), Message("user", ", ".join(ask)), Message("assistant").add(reply, True)]
+    """A list of names, each with words beside it; then, again and again, some of the words, and the name they stand by.
+
+    To find a tool by its description is this and nothing else. Half of the drills ask in turns and are answered by
+    calls, the others are one long answer with loss on the names.
+    """
+    names = ["_".join(made_up(rng) for _ in range(rng.choice((1, 2, 2)))) for _ in range(rng.randint(2, 6))]
+    beside = [[made_up(rng) for _ in range(rng.randint(2, 6))] for _ in names]
+    lines = ["Tools:"] + [f"{' '.join(words).capitalize()}.\n{name}" for name, words in zip(names, beside)]
+    text, turns, long = [Message("system", "\n".join(lines))], rng.random() < 0.5, Message("assistant")
+    for _ in range(rng.randint(4, 10)):
+        k = rng.randrange(len(names))
+        known = beside[k] + (names[k].split("_") if rng.random() < 0.3 else [])
+        asked = rng.sample(known, rng.randint(1, min(3, len(known)))) + [
+            made_up(rng) for _ in range(rng.choice((0, 0, 1)))
+        ]
+        rng.shuffle(asked)
+        ask = " ".join(asked)
+        ask = ask.capitalize() if rng.random() < 0.5 else ask
+        if turns:
+            call = json.dumps([{"name": names[k], "arguments": {}}])
+            text += [Message("user", ask + "."), Message("assistant").add(call, True)]
+        else:
+            long.add(f"{ask}: ", False).add(names[k], True).add("\n", False)
+    return text if turns else [*text, Message("user", "Names, please."), long]
 
 
 def session(items: list[problems.Item]) -> list[Message]:
