@@ -90,21 +90,36 @@ def test_no_text_is_about_a_tool_of_another_split_or_a_problem_of_the_training_f
         assert text[1].text not in queries
 
 
-def test_disguised_problems_are_the_same_problems(items):
-    rng, renamed = random.Random(5), 0
+def test_renamed_problems_are_the_same_problems(items):
+    rng = random.Random(5)
     for item in items:
-        (other,) = calls.disguise(rng, [item])
+        (other,) = calls.renamed(rng, [item])
+        assert other.query == item.query
         assert function_calling.verify(json.dumps(other.answers), other.answers, other.tools).ok
-        assert [len(a["arguments"]) for a in other.answers] == [len(a["arguments"]) for a in item.answers]
+        assert [[*a["arguments"].values()] for a in other.answers] == [[*a["arguments"].values()] for a in item.answers]
         offered = {tool["name"]: tool["parameters"] for tool in other.tools}
         assert not offered.keys() & {tool["name"] for tool in item.tools}
         for answer in other.answers:
             assert answer["arguments"].keys() <= offered[answer["name"]].keys()
+
+
+def test_revalued_problems_ask_for_other_things_in_the_same_words(items):
+    rng, changed = random.Random(5), 0
+    for item in items:
+        other = calls.revalued(rng, item)
+        assert function_calling.verify(json.dumps(other.answers), other.answers, other.tools).ok
+        assert [a["arguments"].keys() for a in other.answers] == [a["arguments"].keys() for a in item.answers]
         for old, new in zip(item.facts, other.facts):
+            assert (old.working, old.phrase in item.query) == (new.working, new.phrase in other.query)
+            assert new.value == other.answers[new.call]["arguments"][new.parameter]
             if new.value != old.value:
-                assert new.value in other.query and old.value not in other.query
-                renamed += 1
-    assert renamed > 50
+                assert not new.working and "enum" not in json.dumps(
+                    next(t for t in item.tools if t["name"] == item.answers[new.call]["name"])["parameters"][
+                        new.parameter
+                    ]
+                )
+                changed += 1
+    assert changed > 100
 
 
 def test_sessions_answer_every_query_with_the_tools_on_the_list():

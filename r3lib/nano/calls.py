@@ -12,6 +12,7 @@ import copy
 import json
 import random
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -43,8 +44,8 @@ class CallTexts:
     """What a phase of training reads of function calling.
 
     drills: share of texts that are drills in copying and choosing. sessions: share that are direct answers on one
-    list of tools. disguised: share of the rest whose names and values are words that mean nothing there: they cannot
-    be known, only read. worked: share of worked ones among the reflections whose kind carries loss.
+    list of tools. disguised: share of the rest whose names are words that mean nothing there, and as many whose values
+    are: they cannot be known, only read. worked: share of worked ones among the reflections whose kind carries loss.
     """
 
     drills: float = 0.0
@@ -84,8 +85,8 @@ def made_up(rng: random.Random) -> str:
     return "".join(rng.choices(SYLLABLES, k=rng.choice((1, 2, 2, 3))))
 
 
-def disguise(rng: random.Random, items: list[problems.Item]) -> list[problems.Item]:
-    """Problems on the same tools, with made-up names of tools and parameters, and made-up words for one-word values."""
+def renamed(rng: random.Random, items: list[problems.Item]) -> list[problems.Item]:
+    """Problems on the same tools, whose names and parameters have made-up names."""
     tools = {tool["name"]: tool for tool in items[0].tools}
     names = {old: "_".join(made_up(rng) for _ in range(rng.choice((1, 2, 2)))) for old in tools}
     own = {
@@ -98,38 +99,36 @@ def disguise(rng: random.Random, items: list[problems.Item]) -> list[problems.It
     ]
     out = []
     for item in items:
-        words = _other_words(rng, item, tools)
-
-        def value(old, words=words):
-            return words.get(old, old) if isinstance(old, str) else old
-
         answers = [
-            {"name": names[a["name"]], "arguments": {own[a["name"]][p]: value(v) for p, v in a["arguments"].items()}}
+            {"name": names[a["name"]], "arguments": {own[a["name"]][p]: v for p, v in a["arguments"].items()}}
             for a in item.answers
         ]
-        facts = [
-            fact._replace(
-                parameter=own[item.answers[fact.call]["name"]][fact.parameter],
-                phrase=value(fact.phrase),
-                value=value(fact.value),
-            )
-            for fact in item.facts
-        ]
-        query = re.sub(r"[A-Za-z]+", lambda match, words=words: words.get(match[0], match[0]), item.query)
-        out.append(problems.Item(query, offered, answers, facts))
+        facts = [fact._replace(parameter=own[item.answers[fact.call]["name"]][fact.parameter]) for fact in item.facts]
+        out.append(problems.Item(item.query, offered, answers, facts))
     return out
 
 
-def _other_words(rng: random.Random, item: problems.Item, tools: dict[str, dict]) -> dict[str, str]:
-    """A made-up word for most values that are one free word of the query."""
+def revalued(rng: random.Random, item: problems.Item) -> problems.Item:
+    """The same problem about other things: made-up words for most of those that are merely copied from the query."""
+    schemas = {tool["name"]: tool["parameters"] for tool in item.tools}
+    fixed = json.dumps([schema.get("enum") for schemas_of in schemas.values() for schema in schemas_of.values()])
+    count = Counter(re.findall("[A-Za-z]+", item.query))
     words = {}
     for fact in item.facts:
-        kind = tools[item.answers[fact.call]["name"]]["parameters"][fact.parameter]
-        free = isinstance(fact.value, str) and fact.value.isalpha() and "enum" not in kind and fact.phrase == fact.value
-        if free and rng.random() < 0.6:
-            new = made_up(rng)
-            words[fact.value] = new.capitalize() if fact.value[0].isupper() else new
-    return words
+        if not fact.working and "enum" not in schemas[item.answers[fact.call]["name"]][fact.parameter]:
+            for word in re.findall("[A-Za-z]{3,}", json.dumps(fact.value)):
+                if count[word] == 1 and word not in fixed and rng.random() < 0.8:
+                    new = made_up(rng)
+                    words[word] = new.capitalize() if word[0].isupper() else new
+
+    def swap(value):
+        if isinstance(value, str):
+            return re.sub("[A-Za-z]+", lambda match: words.get(match[0], match[0]), value)
+        return [swap(v) for v in value] if isinstance(value, list) else value
+
+    answers = [a | {"arguments": {p: swap(v) for p, v in a["arguments"].items()}} for a in item.answers]
+    facts = [fact._replace(phrase=swap(fact.phrase), value=swap(fact.value)) for fact in item.facts]
+    return problems.Item(swap(item.query), item.tools, answers, facts)
 
 
 def drill(rng: random.Random) -> list[Message]:
@@ -293,7 +292,9 @@ def corpus(seed: int, texts: CallTexts = CallTexts()) -> Iterator[list[Message]]
             if problems.key(item.problem()) not in held_out
         ]
         if items and rng.random() < texts.disguised:
-            items = disguise(rng, items)
+            items = [revalued(rng, item) for item in items]
+        if items and rng.random() < texts.disguised:
+            items = renamed(rng, items)
         if items and alone:
             text = conversation(rng, items[0], other, texts)
             if len(text) == 7:
