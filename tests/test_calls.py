@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 
 import pytest
 
@@ -130,13 +131,11 @@ def test_sessions_answer_every_query_with_the_tools_on_the_list():
             assert message.loss and {call["name"] for call in json.loads(message.text)} <= offered
 
 
-def test_drills_ask_for_what_is_listed():
-    forms = set()
-    for text in itertools.islice(calls.corpus(9, CallTexts(drills=1.0)), 300):
+def test_drills_in_choosing_ask_for_what_is_listed():
+    rng, forms = random.Random(9), set()
+    for text in (calls.choosing(rng) for _ in range(300)):
         lines = text[0].text.splitlines()[1:]
-        beside = {
-            name: {*words.lower().strip(".").split(), *name.split("_")} for words, name in zip(lines[::2], lines[1::2])
-        }
+        beside = {n: {*words.lower().strip(".").split(), *n.split("_")} for words, n in zip(lines[::2], lines[1::2])}
         if text[1].text == "Names, please.":
             asked = [line.split(": ") for line in text[2].text.splitlines()]
             assert "".join(text[2].text[a:b] for a, b in text[2].loss) == "".join(name for _, name in asked)
@@ -147,6 +146,34 @@ def test_drills_ask_for_what_is_listed():
         for words, name in asked:
             assert beside[name] & set(words.lower().strip(".").split())
     assert forms == {True, False}
+
+
+def test_drills_in_filling_give_every_value_beside_a_word_of_its_parameter():
+    rng = random.Random(9)
+    for text in (calls.filling(rng) for _ in range(200)):
+        about = {}
+        for line in text[0].text.splitlines()[3:]:
+            name, words = line.removeprefix("- ").split(" ", 1)
+            about[name] = {name, *words.partition(") ")[2].lower().split()}
+        for query, call in zip(text[1::2], text[2::2]):
+            (answer,) = json.loads(call.text)
+            assert answer["arguments"].keys() == about.keys() and call.loss == [(0, len(call.text))]
+            words = re.findall(r"\w+", query.text)
+            for parameter, value in answer["arguments"].items():
+                value = str(value).split()
+                at = next(k for k in range(len(words)) if words[k : k + len(value)] == value)
+                near = words[max(0, at - 2) : at] + words[at + len(value) : at + len(value) + 1]
+                assert about[parameter] & {word.lower() for word in near}, (query.text, parameter)
+
+
+def test_drills_in_following_need_the_notes_alone(items):
+    rng = random.Random(9)
+    for item in items[:100]:
+        notes, answer = calls.following(rng, item)
+        assert answer.loss == [(0, len(answer.text))]
+        for call in json.loads(answer.text):
+            assert f"{call['name']}: " in notes.text
+            assert all(f"{name} is " in notes.text for name in call["arguments"])
 
 
 def test_the_chat_template_lists_tools_as_the_texts_do(items, tokenizer):

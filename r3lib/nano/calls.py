@@ -131,10 +131,16 @@ def revalued(rng: random.Random, item: problems.Item) -> problems.Item:
     return problems.Item(swap(item.query), item.tools, answers, facts)
 
 
-def drill(rng: random.Random) -> list[Message]:
+def drill(rng: random.Random, item: problems.Item) -> list[Message]:
+    """One of the three skills without which unseen tools cannot be called: choosing, filling in, following notes."""
+    kind = rng.random()
+    return choosing(rng) if kind < 0.4 else filling(rng) if kind < 0.7 else following(rng, item)
+
+
+def choosing(rng: random.Random) -> list[Message]:
     """A list of names, each with words beside it; then, again and again, some of the words, and the name they stand by.
 
-    To find a tool by its description is this and nothing else. Half of the drills ask in turns and are answered by
+    To find a tool by its description is this and nothing else. Half of these drills ask in turns and are answered by
     calls, the others are one long answer with loss on the names.
     """
     names = ["_".join(made_up(rng) for _ in range(rng.choice((1, 2, 2)))) for _ in range(rng.randint(2, 6))]
@@ -156,6 +162,39 @@ def drill(rng: random.Random) -> list[Message]:
         else:
             long.add(f"{ask}: ", False).add(names[k], True).add("\n", False)
     return text if turns else [*text, Message("user", "Names, please."), long]
+
+
+def filling(rng: random.Random) -> list[Message]:
+    """A tool with parameters described by words, and queries in which a value stands next to some of those words."""
+    name = "_".join(made_up(rng) for _ in range(rng.choice((1, 2))))
+    parameters = {}
+    for _ in range(rng.randint(1, 4)):
+        kind, about = rng.choice(("string", "string", "integer")), [made_up(rng) for _ in range(rng.randint(1, 3))]
+        parameters[made_up(rng)] = {"type": kind, "description": " ".join(about).capitalize(), "words": about}
+    tool = {"name": name, "description": f"{made_up(rng).capitalize()} {made_up(rng)}.", "parameters": parameters}
+    text = [Message("system", tool_list([tool]))]
+    for _ in range(rng.randint(2, 6)):
+        arguments, parts = {}, []
+        for parameter, about in parameters.items():
+            word = rng.choice([parameter, *about["words"]])
+            if about["type"] == "integer":
+                value = rng.randint(1, 999)
+            else:
+                value = " ".join(made_up(rng).capitalize() for _ in range(rng.choice((1, 1, 2))))
+            arguments[parameter] = value
+            parts.append(rng.choice((f"{word} {value}", f"{value} {word}", f"the {word} of {value}")))
+        rng.shuffle(parts)
+        noise = [made_up(rng) for _ in range(rng.randint(0, 3))]
+        query = " ".join(noise + [rng.choice((" ", ", ", " and ", " for ", " with ")).join(parts)])
+        call = json.dumps([{"name": name, "arguments": arguments}])
+        text += [Message("user", query[0].upper() + query[1:] + "."), Message("assistant").add(call, True)]
+    return text
+
+
+def following(rng: random.Random, item: problems.Item) -> list[Message]:
+    """Worked notes and the calls that they come to. There is no list of tools: all is in the notes."""
+    (item,) = renamed(rng, [revalued(rng, item)])
+    return [Message("user", worked(item)), Message("assistant").add(json.dumps(item.answers), True)]
 
 
 def session(items: list[problems.Item]) -> list[Message]:
@@ -283,7 +322,7 @@ def corpus(seed: int, texts: CallTexts = CallTexts()) -> Iterator[list[Message]]
     while True:
         kind = rng.random()
         if kind < texts.drills:
-            yield drill(rng)
+            yield drill(rng, next(single))
             continue
         alone = kind >= texts.drills + texts.sessions
         items = [

@@ -65,7 +65,8 @@ class Recipe:
         Phase(4_200_000, 0.7, Texts(worked=0.19), 0.02, CallTexts(0.15, 0.5, 0.5, 0.19), 0.85),
         Phase(5_400_000, 0.7, Texts(worked=0.19), 0.02, CallTexts(0.15, 0.5, 0.6, 0.19), 0.7),
         Phase(2_100_000, 0.7, Texts(worked=0.19), 0.02, CallTexts(0.5, 0.5, 0.5, 0.19), 0.8),
-        Phase(7_000_000, 0.7, Texts(worked=0.19), 0.02, CallTexts(0.3, 0.4, 0.6, 0.19), 0.75),
+        Phase(5_800_000, 0.7, Texts(worked=0.19), 0.02, CallTexts(0.3, 0.4, 0.6, 0.19), 0.75),
+        Phase(5_000_000, 0.6, Texts(worked=0.19), 0.02, CallTexts(0.45, 0.3, 0.6, 0.19), 0.75),
         Phase(4_000_000, 0.35, Texts(worked=0.19), 0.03, CallTexts(0.05, 0.25, 0.4, 0.19), 0.5),
     )
     batch_tokens: int = 8_192
