@@ -161,8 +161,10 @@ def test_drills_in_filling_give_every_value_beside_a_word_of_its_parameter():
             words = re.findall(r"\w+", query.text)
             for parameter, value in answer["arguments"].items():
                 value = str(value).split()
-                at = next(k for k in range(len(words)) if words[k : k + len(value)] == value)
-                near = words[max(0, at - 2) : at] + words[at + len(value) : at + len(value) + 1]
+                places = [k for k in range(len(words)) if words[k : k + len(value)] == value]
+                near = [
+                    w for k in places for w in words[max(0, k - 2) : k] + words[k + len(value) : k + len(value) + 1]
+                ]
                 assert about[parameter] & {word.lower() for word in near}, (query.text, parameter)
 
 
