@@ -12,7 +12,6 @@ from r3lib.profiles import profile
 from r3lib.tasks import Task
 
 README = ROOT / "README.md"
-CARD = DATA / "r3-nano" / "README.md"
 
 
 def _task(name: str) -> Task:
@@ -95,30 +94,33 @@ def report_(_: argparse.Namespace) -> None:
 
 
 def nano(options: argparse.Namespace) -> None:
-    """Train r3-nano from scratch into a folder of its own; data/r3-nano is not touched."""
-    from r3lib.nano.train import Recipe, train
+    """Train r3-nano from scratch, or r3-nano-calls from it, into a folder of its own; data/ is not touched."""
+    from r3lib.nano.train import RECIPES, train
 
+    if options.model not in RECIPES:
+        raise R3Error(f"There is no recipe for {options.model!r}; choose one of {', '.join(RECIPES)}.")
     held_out = {
         key(p["numbers"], p["target"])
         for split in ("train", "validation", "test")
         for p in read_jsonl(DATA / "countdown" / f"{split}.jsonl")
     }
-    train(Recipe(), options.out, held_out)
-    print(f"r3-nano is in {options.out}. To use it: cp -r {options.out}/. data/r3-nano/ && make readiness")
+    out = options.out / options.model
+    train(RECIPES[options.model], out, held_out)
+    print(f"The model is in {out}. To use it: cp -r {out}/. data/{options.model}/ && make readiness")
 
 
 def readiness_(_: argparse.Namespace) -> None:
-    """Measure r3-nano before RL, in float32 and NF4, on validation problems of each task, into its card."""
-    measured: dict[str, dict] = {}
+    """Measure the small models before RL, in float32 and NF4, on validation problems, into their cards."""
     for name, given in readiness.GIVEN.items():
-        measured[name] = {}
+        chosen, measured = profile("nano", name), {}
         for precision, four_bit in (("float32", False), ("NF4", True)):
-            variant = experiment.quick(profile("nano", name), four_bit=four_bit)
+            variant = experiment.quick(chosen, four_bit=four_bit)
             model, tokenizer = models.load(variant)
-            measured[name][precision] = readiness.measure(model, tokenizer, _task(name), given(500), variant)
-        report.insert(CARD, f"readiness-{name}", readiness.table(measured[name]))
-        print(report.plain(readiness.table(measured[name])))
-    write_json(DATA / "r3-nano" / "readiness.json", measured)
+            measured[precision] = readiness.measure(model, tokenizer, _task(name), given(500), variant)
+        folder = Path(chosen.model)
+        write_json(folder / "readiness.json", measured)
+        report.insert(folder / "README.md", "readiness", readiness.table(measured))
+        print(f"{folder.name}, {name}\n" + report.plain(readiness.table(measured)))
 
 
 def doctor_(_: argparse.Namespace) -> None:

@@ -93,7 +93,13 @@ PROFILES = {
 
 # what another task than Countdown needs otherwise
 TASK_SETTINGS: dict[tuple[str, str], dict] = {
-    ("nano", "function_calling"): {"attempt_tokens": 128, "reflection_tokens": 192, "retry_tokens": 128},
+    ("nano", "function_calling"): {
+        "model": str(DATA / "r3-nano-calls"),
+        "attempt_tokens": 128,
+        "reflection_tokens": 192,
+        "train_reflection_tokens": 128,
+        "retry_tokens": 128,
+    },
 }
 
 

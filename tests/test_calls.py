@@ -33,7 +33,7 @@ def texts():
 def tokenizer(texts):
     countdown = itertools.islice(corpus.corpus(0, set()), 300)
     words = [m.text for text in itertools.chain(texts, countdown) for m in text] + ["user\n", "assistant\n"] * 500
-    return train_tokenizer(words + [str(n) for n in range(1000)] * 100, 2600)
+    return train_tokenizer(words + [str(n) for n in range(1000)] * 100, 2600, whole_words=True)
 
 
 def test_what_is_learned_is_right_and_what_failed_is_wrong(items):

@@ -106,16 +106,17 @@ def test_parameters_of_one_concept_differ_in_words():
         assert len(set(told)) == len(told), tool["name"]
 
 
-def test_families_stay_together_and_have_neighbours():
-    families = Counter((tool["domain"], tool["family"]) for tool in data.catalogue())
-    assert min(families.values()) >= 2
+def test_an_unseen_tool_has_a_neighbour_that_was_seen():
     parts = {name: data.tools_of(name) for name in NAMES}
+    assert sum(map(len, parts.values())) == len(data.catalogue()) == len({tool["name"] for tool in data.catalogue()})
     of_part = {name: {(tool["domain"], tool["family"]) for tool in tools} for name, tools in parts.items()}
-    assert sum(map(len, of_part.values())) == len(families)
+    assert len(of_part["train"]) == len({(tool["domain"], tool["family"]) for tool in data.catalogue()})
+    assert not of_part["validation"] & of_part["test"]
     shares = {name: len(tools) / len(data.catalogue()) for name, tools in parts.items()}
-    assert 0.6 < shares["train"] < 0.75 and 0.07 < shares["validation"] < 0.13 and 0.17 < shares["test"] < 0.27
-    assert set(data.TEST_DOMAINS).isdisjoint(tool["domain"] for name in NAMES[:2] for tool in parts[name])
-    assert set(data.TEST_DOMAINS) < {tool["domain"] for tool in parts["test"]}
+    assert shares["validation"] > 0.05 and shares["test"] > 0.15
+    for name in NAMES[1:]:  # each has one to be confused with, too
+        families = Counter((tool["domain"], tool["family"]) for tool in parts[name])
+        assert min(families.values()) >= 2
 
 
 @pytest.mark.parametrize("file", ["catalogue.jsonl", "words.json"])
@@ -294,7 +295,9 @@ def test_queries_are_whole_sentences(items):
     for item in items:
         text = item.query
         assert text.isascii() and not re.search(r"[\[\]{}]|  | [,.?]|\.\.|,,|,\.| $|^ ", text), text
-        assert (text[0].isupper() or "@" in text.split()[0]) and not re.search(r"[.?] [a-z]+[^a-z.@_]", text), text
+        assert (text.lstrip("'")[0].isupper() or "@" in text.split()[0]) and not re.search(
+            r"[.?] [a-z]+[^a-z.@_]", text
+        ), text
         assert not re.search(r"\b(\w+) \1\b", text.lower()) or "that that" in text, text
         assert not re.search(r"\b[Aa] [aeio]|(?<![.\w])1 \w+s\b", text), text
         assert 3 <= len(text.split()) <= 60

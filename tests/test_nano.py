@@ -15,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 from r3lib import models
 from r3lib.countdown import verify
@@ -22,7 +23,8 @@ from r3lib.countdown_data import key, value_of
 from r3lib.files import DATA, read_jsonl
 from r3lib.nano import train as recipe_module
 from r3lib.nano.corpus import OPENING, Message, Texts, book, corpus, dead_end, drill, wrong_tree
-from r3lib.nano.train import Phase, Recipe, encode, train
+from r3lib.nano.tokenizer import CHAT_TEMPLATE, PHRASES
+from r3lib.nano.train import CALLS, RECIPES, Phase, Recipe, encode, train
 from r3lib.profiles import PROFILES
 
 TOY = Recipe(
@@ -408,21 +410,51 @@ def test_a_killed_recipe_logs_no_step_twice(toy, resumed):
 
 
 def test_the_data_folder_is_small():
-    assert sum(p.stat().st_size for p in DATA.rglob("*") if p.is_file()) <= 20 * MEGABYTE
+    def size(pattern: str) -> int:
+        return sum(path.stat().st_size for path in DATA.rglob(pattern) if path.is_file())
+
+    assert size("*.safetensors") <= 20 * MEGABYTE and size("*") <= 24 * MEGABYTE
 
 
-def test_the_shipped_model_is_that_of_the_recipe(tokenizer):
-    """Settings, architecture and vocabulary of Recipe(), so that the one command remakes what is shipped."""
-    settings = json.loads((DATA / "r3-nano" / "recipe.json").read_text())
-    assert settings == json.loads(json.dumps(asdict(Recipe())))
-    config, recipe = json.loads((DATA / "r3-nano" / "config.json").read_text()), Recipe()
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_shipped_model_is_that_of_the_recipe(name):
+    """Settings, architecture and vocabulary, so that the one command remakes what is shipped."""
+    recipe, folder = RECIPES[name], DATA / name
+    assert json.loads((folder / "recipe.json").read_text()) == json.loads(json.dumps(asdict(recipe)))
+    config, tokenizer = json.loads((folder / "config.json").read_text()), models.load_tokenizer(str(folder))
     names = {
         "hidden_size": recipe.hidden_size,
         "intermediate_size": recipe.intermediate_size,
         "num_hidden_layers": recipe.layers,
         "num_attention_heads": recipe.heads,
         "num_key_value_heads": recipe.kv_heads,
-        "vocab_size": recipe.vocab_size,
+        "vocab_size": len(tokenizer),
     }
     assert {name: config[name] for name in names} == names
-    assert len(tokenizer) == recipe.vocab_size
+    phrases = len(PHRASES) if recipe.whole_words else 0  # added to those that were learned
+    assert recipe.vocab_size <= len(tokenizer) <= recipe.vocab_size + phrases
+    assert tokenizer.chat_template == CHAT_TEMPLATE
+
+
+def test_a_model_that_starts_from_another_speaks_as_that_one_did():
+    """With the same tokenizer it is that model; with another, known tokens keep their embeddings and so does the rest."""
+    from r3lib.nano.train import carry_over, make_model
+
+    folder = DATA / "r3-nano"
+    old = models.load_tokenizer(str(folder))
+    ids = torch.tensor([old("<|im_start|>user\nsome words to read")["input_ids"]])
+    shipped = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = make_model(RECIPES["r3-nano"], old)
+    assert not torch.allclose(model(ids).logits, shipped(ids).logits, atol=0.1)
+    carry_over(model, old, folder)
+    torch.testing.assert_close(model(ids).logits, shipped(ids).logits)
+    new = models.load_tokenizer(str(DATA / "r3-nano-calls"))
+    other = make_model(CALLS, new)
+    carry_over(other, new, folder)
+    shared = set(old.get_vocab()) & set(new.get_vocab())
+    assert len(shared) > 1000
+    for token in sorted(shared)[:50]:
+        rows = shipped.get_input_embeddings().weight[old.get_vocab()[token]]
+        torch.testing.assert_close(other.get_input_embeddings().weight[new.get_vocab()[token]], rows)
+    torch.testing.assert_close(other.model.layers[0].mlp.up_proj.weight, shipped.model.layers[0].mlp.up_proj.weight)
+    assert other.get_output_embeddings().weight is other.get_input_embeddings().weight

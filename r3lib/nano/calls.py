@@ -13,7 +13,7 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from r3lib import function_calling_data as problems
@@ -85,12 +85,22 @@ def made_up(rng: random.Random) -> str:
     return "".join(rng.choices(SYLLABLES, k=rng.choice((1, 2, 2, 3))))
 
 
+def _other_names(olds: Iterable[str], draw: Callable[[str], str]) -> dict[str, str]:
+    """A new name for each, no two alike."""
+    out: dict[str, str] = {}
+    for old in olds:
+        while (new := draw(old)) in out.values():
+            pass
+        out[old] = new
+    return out
+
+
 def renamed(rng: random.Random, items: list[problems.Item]) -> list[problems.Item]:
     """Problems on the same tools, whose names and parameters have made-up names."""
     tools = {tool["name"]: tool for tool in items[0].tools}
-    names = {old: "_".join(made_up(rng) for _ in range(rng.choice((1, 2, 2)))) for old in tools}
+    names = _other_names(tools, lambda old: "_".join(made_up(rng) for _ in range(rng.choice((1, 2, 2)))))
     own = {
-        name: {old: made_up(rng) if rng.random() < 0.7 else old for old in tool["parameters"]}
+        name: _other_names(tool["parameters"], lambda old: made_up(rng) if rng.random() < 0.7 else old)
         for name, tool in tools.items()
     }
     offered = [

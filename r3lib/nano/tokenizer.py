@@ -1,9 +1,11 @@
-"""r3-nano's tokenizer: byte-level BPE within words, with numbers, operators, spaces and punctuation kept apart.
+"""The two tokenizers of r3-nano: byte-level BPE with numbers and operators kept apart.
 
-A word is cut in the same way wherever it stands (in a query, in a tool's name, in a call), so that copying it is
-copying tokens. The conversation's fixed sentences are tokens of their own. Digits go in groups of up to three, as in
-Llama 3's tokenizer: every number of a problem is one token. With single digits a model of this size had not learned
-two-digit sums after 9 million tokens (8 % of them right).
+Countdown's merges may cross spaces: the conversation's fixed sentences cost a token or two, and no equation is ever cut
+in two different ways. Digits go in groups of up to three, as in Llama 3's tokenizer: every number of a problem is one
+token. With single digits a model of this size had not learned two-digit sums after 9 million tokens (8 % were right).
+
+Function calling's keeps words apart (`whole_words`): a word is cut in the same way wherever it stands (in a query, in a
+tool's name, in a call), so that copying it is copying tokens. There the fixed sentences are tokens of their own.
 
 The chat template puts a tool's description before its name: a model reads from left to right, and where the name is
 read, what it stands for has been read too. With the name first r3-nano had not learned in 15 million tokens to find a
@@ -19,21 +21,21 @@ from transformers import PreTrainedTokenizerFast
 
 from r3lib import prompts
 
-SPLIT = "|".join(
-    (
-        r"(?:user|assistant|system)\n",
-        r"\d{1,3}",
-        r", (?=\d)",
-        r" [-+*/=] ",
-        r"\((?=[\d(])",
-        r"(?<=[\d)])\)",
-        r"<answer>(?=[\d(-])",
-        r"(?<=[\d)])</answer>",
-        r"[A-Z]?[a-z]+",
-        r"[A-Z]+",
-        r"[\[\]{}:, ]*\"[\[\]{}:, ]*\"?",  # what stands between the words of a call
-        r" ",
-    )
+SPLIT = (
+    r"(?:user|assistant|system)\n",
+    r"\d{1,3}",
+    r", (?=\d)",
+    r" [-+*/=] ",
+    r"\((?=[\d(])",
+    r"(?<=[\d)])\)",
+    r"<answer>(?=[\d(-])",
+    r"(?<=[\d)])</answer>",
+)
+WORDS = (
+    r"[A-Z]?[a-z]+",
+    r"[A-Z]+",
+    r"[\[\]{}:, ]*\"[\[\]{}:, ]*\"?",  # what stands between the words of a call
+    r" ",
 )
 PHRASES = (
     *prompts.COUNTDOWN_TASK.format(numbers="[#]", target="#").split("#"),
@@ -61,12 +63,12 @@ CHAT_TEMPLATE = (
 )
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+def train_tokenizer(texts: Iterable[str], vocab_size: int, whole_words: bool = False) -> PreTrainedTokenizerFast:
     """Learn the merges from `texts`; the result saves and loads like any hub tokenizer."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(SPLIT), "isolated"),
+            pre_tokenizers.Split(Regex("|".join(SPLIT + WORDS if whole_words else SPLIT)), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -79,10 +81,11 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
             min_frequency=2,
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
-            max_token_length=16,
+            max_token_length=16 if whole_words else 200,
         ),
     )
-    core.add_tokens([AddedToken(phrase, normalized=False) for phrase in PHRASES])
+    if whole_words:
+        core.add_tokens([AddedToken(phrase, normalized=False) for phrase in PHRASES])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core,
         eos_token="<|im_end|>",

@@ -20,9 +20,10 @@ from pathlib import Path
 
 import torch
 from tqdm.auto import tqdm
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from r3lib.files import rewind
+from r3lib import models
+from r3lib.files import DATA, rewind
 from r3lib.function_calling_data import vocabulary
 from r3lib.nano.calls import CallTexts
 from r3lib.nano.calls import corpus as call_corpus
@@ -44,14 +45,20 @@ class Phase:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides r3-nano; `seed` with one thread count repeats a run on one machine."""
+    """Everything that decides a model; `seed` with one thread count repeats a run on one machine.
+
+    start: the folder in data/ whose weights training begins from, None for random ones. whole_words: which of the two
+    tokenizers (`r3lib.nano.tokenizer`). The defaults are r3-nano's, `CALLS` is r3-nano-calls's.
+    """
 
     hidden_size: int = 256
     intermediate_size: int = 768
     layers: int = 5
     heads: int = 4
     kv_heads: int = 2
-    vocab_size: int = 6000
+    vocab_size: int = 1700
+    whole_words: bool = False
+    start: str | None = None
     phases: tuple[Phase, ...] = (
         Phase(13_000_000, 1.0, Texts(drills=0.25, left=False, dead_ends=0.0, worked=0.15, misses=0, honest=0.0)),
         Phase(9_000_000, 0.6, Texts(drills=0.06, dead_ends=0.0, worked=0.15, misses=0, honest=0.0), warmup=0.03),
@@ -60,14 +67,6 @@ class Recipe:
         Phase(5_500_000, 0.5, Texts(dead_ends=0.2, worked=0.15, misses=1, honest=0.5), warmup=0.03),
         Phase(2_500_000, 0.35, Texts(dead_ends=0.2, worked=0.25, misses=1, honest=1.0), warmup=0.03),
         Phase(3_500_000, 0.35, Texts(worked=0.19), warmup=0.03),
-        Phase(2_400_000, 0.6, Texts(worked=0.19), warmup=0.03, calls=CallTexts(worked=0.19), share=0.75),
-        Phase(4_600_000, 0.7, Texts(worked=0.19), 0.03, CallTexts(drills=0.35, disguised=0.7, worked=0.19), 0.85),
-        Phase(4_200_000, 0.7, Texts(worked=0.19), 0.02, CallTexts(0.15, 0.5, 0.5, 0.19), 0.85),
-        Phase(5_400_000, 0.7, Texts(worked=0.19), 0.02, CallTexts(0.15, 0.5, 0.6, 0.19), 0.7),
-        Phase(2_100_000, 0.7, Texts(worked=0.19), 0.02, CallTexts(0.5, 0.5, 0.5, 0.19), 0.8),
-        Phase(5_800_000, 0.7, Texts(worked=0.19), 0.02, CallTexts(0.3, 0.4, 0.6, 0.19), 0.75),
-        Phase(5_000_000, 0.6, Texts(worked=0.19), 0.02, CallTexts(0.45, 0.3, 0.6, 0.19), 0.75),
-        Phase(4_000_000, 0.35, Texts(worked=0.19), 0.03, CallTexts(0.05, 0.25, 0.4, 0.19), 0.5),
     )
     batch_tokens: int = 8_192
     muon_lr: float = 0.01
@@ -75,6 +74,24 @@ class Recipe:
     weight_decay: float = 0.01
     seed: int = 0
     sizes: tuple[int, ...] = (3, 4)
+
+
+CALLS = Recipe(
+    vocab_size=6000,
+    whole_words=True,
+    start="r3-nano",
+    phases=(
+        Phase(2_400_000, 0.6, Texts(worked=0.19), 0.03, CallTexts(worked=0.19), 0.75),
+        Phase(4_600_000, 0.7, Texts(worked=0.19), 0.03, CallTexts(drills=0.35, disguised=0.7, worked=0.19), 0.85),
+        Phase(4_200_000, 0.7, Texts(worked=0.19), 0.02, CallTexts(0.15, 0.5, 0.5, 0.19), 0.85),
+        Phase(5_400_000, 0.7, Texts(worked=0.19), 0.02, CallTexts(0.15, 0.5, 0.6, 0.19), 0.7),
+        Phase(2_100_000, 0.7, Texts(worked=0.19), 0.02, CallTexts(0.5, 0.5, 0.5, 0.19), 0.8),
+        Phase(5_800_000, 0.7, Texts(worked=0.19), 0.02, CallTexts(0.3, 0.4, 0.6, 0.19), 0.75),
+        Phase(4_400_000, 0.6, Texts(worked=0.19), 0.02, CallTexts(0.45, 0.3, 0.6, 0.19), 0.75),
+        Phase(7_000_000, 0.7, Texts(worked=0.19), 0.02, CallTexts(0.2, 0.3, 0.5, 0.19), 1.0),
+    ),
+)
+RECIPES = {"r3-nano": Recipe(), "r3-nano-calls": CALLS}
 
 
 def texts_of(phase: Phase, seed: int, held_out: set, sizes: tuple[int, ...]) -> Iterator[list[Message]]:
@@ -195,6 +212,38 @@ def make_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCa
     )
 
 
+def make_tokenizer(recipe: Recipe, held_out: set) -> PreTrainedTokenizerFast:
+    """The tokenizer of a recipe, learned from its first and its last texts."""
+    texts = [
+        text
+        for phase in {recipe.phases[0], recipe.phases[-1]}
+        for text in islice(texts_of(phase, recipe.seed, held_out, recipe.sizes), 8000 if recipe.whole_words else 4000)
+    ]
+    words = [m.text for text in texts for m in text] + [f"{role}\n" for role in ("user", "assistant", "system")] * 4000
+    # every number to 999 is one token, and so is every word of the tools: what is copied is copied whole
+    words += [str(number) for number in range(1000)] * (500 if recipe.whole_words else 50)
+    words += [*vocabulary()] * 300 if recipe.whole_words else []
+    return train_tokenizer(words, recipe.vocab_size, recipe.whole_words)
+
+
+@torch.no_grad()
+def carry_over(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Begin from another model's weights. A token that both tokenizers have keeps its embedding; another one begins as
+    the mean of its old pieces, and a little noise, so that two tokens of the same pieces can part."""
+    old, known = models.load_tokenizer(str(folder)), AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    embedding, weights = known.get_input_embeddings().weight, known.state_dict()
+    rows = model.get_input_embeddings().weight.clone()
+    vocabulary_of_old = old.get_vocab()
+    for token, i in tokenizer.get_vocab().items():
+        if token in vocabulary_of_old:
+            rows[i] = embedding[vocabulary_of_old[token]]
+        else:
+            pieces = embedding[old(tokenizer.decode([i]))["input_ids"]]
+            rows[i] = pieces.mean(0) + 0.3 * embedding.std() * torch.randn(embedding.shape[1])
+    model.load_state_dict({k: v for k, v in weights.items() if v.shape == model.state_dict()[k].shape}, strict=False)
+    model.get_input_embeddings().weight.copy_(rows)
+
+
 def rate(seen: int, phase: Phase) -> float:
     """Share of the full learning rate after `seen` tokens of a phase."""
     progress = min(1.0, seen / phase.tokens)
@@ -236,20 +285,13 @@ def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 30
     if checkpoint.exists():
         tokenizer = PreTrainedTokenizerFast.from_pretrained(out)
     else:
-        texts = [
-            text
-            for phase in (recipe.phases[0], recipe.phases[-1])
-            for text in islice(texts_of(phase, recipe.seed, held_out, recipe.sizes), 8000)
-        ]
-        words = [m.text for text in texts for m in text] + [
-            f"{role}\n" for role in ("user", "assistant", "system")
-        ] * 4000
-        # every number to 999 is one token, and so is every word of the tools: what is copied is copied whole
-        words += [str(number) for number in range(1000)] * 500 + [*vocabulary()] * 300
-        tokenizer = train_tokenizer(words, recipe.vocab_size)
+        tokenizer = make_tokenizer(recipe, held_out)
         tokenizer.save_pretrained(out)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = make_model(recipe, tokenizer).to(device).train()
+    model = make_model(recipe, tokenizer)
+    if recipe.start and not checkpoint.exists():
+        carry_over(model, tokenizer, DATA / recipe.start)
+    model = model.to(device).train()
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     rest = [p for n, p in model.named_parameters() if p.ndim < 2 or "embed" in n]
     optimizers = [
@@ -268,7 +310,7 @@ def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 30
     log = (out / "log.jsonl").open("a")
     saved_at = started = time.monotonic()
     total = sum(phase.tokens for phase in recipe.phases)
-    bar = tqdm(total=total, initial=seen, unit="tok", unit_scale=True, desc="r3-nano", mininterval=5)
+    bar = tqdm(total=total, initial=seen, unit="tok", unit_scale=True, desc=out.name, mininterval=5)
     left = lessons(recipe, tokenizer, held_out, seen, at, taken)
     for at, taken, share, ids, labels in left:
         ids, labels = ids.to(device), labels.to(device)
