@@ -233,13 +233,14 @@ def carry_over(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, fold
     old, known = models.load_tokenizer(str(folder)), AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     embedding, weights = known.get_input_embeddings().weight, known.state_dict()
     rows = model.get_input_embeddings().weight.clone()
-    vocabulary_of_old = old.get_vocab()
-    for token, i in tokenizer.get_vocab().items():
-        if token in vocabulary_of_old:
-            rows[i] = embedding[vocabulary_of_old[token]]
+    kept = old.get_vocab()
+    new = tokenizer.get_vocab()
+    pieces = old([tokenizer.decode([i]) for i in new.values()])["input_ids"]
+    for (token, i), ids in zip(new.items(), pieces):
+        if token in kept:
+            rows[i] = embedding[kept[token]]
         else:
-            pieces = embedding[old(tokenizer.decode([i]))["input_ids"]]
-            rows[i] = pieces.mean(0) + 0.3 * embedding.std() * torch.randn(embedding.shape[1])
+            rows[i] = embedding[ids].mean(0) + 0.3 * embedding.std() * torch.randn(embedding.shape[1])
     model.load_state_dict({k: v for k, v in weights.items() if v.shape == model.state_dict()[k].shape}, strict=False)
     model.get_input_embeddings().weight.copy_(rows)
 
