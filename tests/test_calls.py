@@ -6,6 +6,7 @@ import itertools
 import json
 import random
 import re
+from collections import Counter
 
 import pytest
 
@@ -168,14 +169,35 @@ def test_drills_in_filling_give_every_value_beside_a_word_of_its_parameter():
                 assert about[parameter] & {word.lower() for word in near}, (query.text, parameter)
 
 
-def test_drills_in_following_need_the_notes_alone(items):
-    rng = random.Random(9)
-    for item in items[:100]:
-        notes, answer = calls.following(rng, item)
-        assert answer.loss == [(0, len(answer.text))]
-        for call in json.loads(answer.text):
-            assert f"{call['name']}: " in notes.text
-            assert all(f"{name} is " in notes.text for name in call["arguments"])
+@pytest.fixture(scope="module")
+def shared():
+    """Groups of problems on one list of tools."""
+    return list(itertools.islice(function_calling_data.groups(random.Random(4)), 60))
+
+
+def test_drills_in_following_need_the_notes_alone(shared):
+    rng, listed = random.Random(9), Counter()
+    for items in shared:
+        text = calls.following(rng, items)
+        listed[text[0].role] += 1
+        turns = text[text[0].role == "system" :]
+        assert [m.role for m in turns] == ["user", "assistant"] * len(items)
+        for notes, answer in zip(turns[::2], turns[1::2]):
+            assert answer.loss == [(0, len(answer.text))] and not notes.loss
+            for call in json.loads(answer.text):
+                assert f"{call['name']}: " in notes.text
+                assert all(f"{name} is " in notes.text for name in call["arguments"])
+    assert listed["system"] > listed["user"] > 0
+
+
+def test_drills_in_working_teach_the_notes_and_not_their_opening(shared):
+    rng = random.Random(10)
+    for items in shared:
+        text = calls.working(rng, items)
+        assert text[0].role == "system"
+        for query, notes in zip(text[1::2], text[2::2]):
+            assert notes.text.startswith(calls.OPENING) and notes.loss == [(len(calls.OPENING), len(notes.text))]
+            assert not query.loss
 
 
 def test_the_chat_template_lists_tools_as_the_texts_do(items, tokenizer):

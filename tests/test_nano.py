@@ -437,7 +437,7 @@ def test_the_shipped_model_is_that_of_the_recipe(name):
 
 
 def test_a_model_that_starts_from_another_speaks_as_that_one_did():
-    """With the same tokenizer it is that model; with another, known tokens keep their embeddings and so does the rest."""
+    """With the same tokenizer it is that model; with another, known tokens keep their embeddings, as do the layers."""
     from r3lib.nano.train import carry_over, make_model
 
     folder = DATA / "r3-nano"

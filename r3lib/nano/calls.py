@@ -141,10 +141,14 @@ def revalued(rng: random.Random, item: problems.Item) -> problems.Item:
     return problems.Item(swap(item.query), item.tools, answers, facts)
 
 
-def drill(rng: random.Random, item: problems.Item) -> list[Message]:
-    """One of the three skills without which unseen tools cannot be called: choosing, filling in, following notes."""
+def drill(rng: random.Random, items: list[problems.Item]) -> list[Message]:
+    """One of the four skills without which unseen tools cannot be called. The items share their list of tools."""
     kind = rng.random()
-    return choosing(rng) if kind < 0.4 else filling(rng) if kind < 0.7 else following(rng, item)
+    if kind < 0.25:
+        return choosing(rng)
+    if kind < 0.45:
+        return filling(rng)
+    return following(rng, items) if kind < 0.75 else working(rng, items)
 
 
 def choosing(rng: random.Random) -> list[Message]:
@@ -201,10 +205,23 @@ def filling(rng: random.Random) -> list[Message]:
     return text
 
 
-def following(rng: random.Random, item: problems.Item) -> list[Message]:
-    """Worked notes and the calls that they come to. There is no list of tools: all is in the notes."""
-    (item,) = renamed(rng, [revalued(rng, item)])
-    return [Message("user", worked(item)), Message("assistant").add(json.dumps(item.answers), True)]
+def following(rng: random.Random, items: list[problems.Item]) -> list[Message]:
+    """Worked notes and the calls that they come to. Nothing was asked, so what to call is in the notes alone."""
+    items = renamed(rng, [revalued(rng, item) for item in items])
+    text = [Message("system", tool_list(items[0].tools))] if rng.random() < 0.7 else []
+    for item in items:
+        text += [Message("user", OPENING + worked(item)), Message("assistant").add(json.dumps(item.answers), True)]
+    return text
+
+
+def working(rng: random.Random, items: list[problems.Item]) -> list[Message]:
+    """Queries and the notes that work them out; the opening carries no loss."""
+    items = [revalued(rng, item) if rng.random() < 0.5 else item for item in items]
+    items = renamed(rng, items) if rng.random() < 0.5 else items
+    text = [Message("system", tool_list(items[0].tools))]
+    for item in items:
+        text += [Message("user", item.query), Message("assistant", OPENING).add(worked(item), True)]
+    return text
 
 
 def session(items: list[problems.Item]) -> list[Message]:
@@ -331,23 +348,25 @@ def corpus(seed: int, texts: CallTexts = CallTexts()) -> Iterator[list[Message]]
     other = rng.choice(GENERIC)
     while True:
         kind = rng.random()
-        if kind < texts.drills:
-            yield drill(rng, next(single))
-            continue
         alone = kind >= texts.drills + texts.sessions
         items = [
             item
             for item in ([next(single)] if alone else next(several))
             if problems.key(item.problem()) not in held_out
         ]
-        if items and rng.random() < texts.disguised:
+        if not items:
+            continue
+        if kind < texts.drills:
+            yield drill(rng, items[:4])
+            continue
+        if rng.random() < texts.disguised:
             items = [revalued(rng, item) for item in items]
-        if items and rng.random() < texts.disguised:
+        if rng.random() < texts.disguised:
             items = renamed(rng, items)
-        if items and alone:
+        if alone:
             text = conversation(rng, items[0], other, texts)
             if len(text) == 7:
                 other = text[4].text
             yield text
-        elif items:
+        else:
             yield session(items)
