@@ -1,8 +1,8 @@
 """Values of function-calling arguments, and how people put them in a query.
 
 A parameter's *concept* says both. Most values are copied from the query ("Lisbon"); others have to be worked out from
-it, in at most two steps between 0 and 999: "2 hours and 15 minutes" is 135 where a tool asks for minutes. The lists of
-words are in data/function_calling/words.json.
+it, in one to five steps between 0 and 999: "2 hours and 15 minutes plus 3 hours" is 315 where a tool asks for
+minutes. The lists of words are in data/function_calling/words.json.
 
 Not here: tools and whole problems (`r3lib.function_calling_data`).
 """
@@ -147,6 +147,7 @@ OWN_SPANS = {
     "degrees": {"p": range(12, 25), "w": range(25, 31)},
     **{concept: {"p": range(2, max(40, factor)), "r": range(2, factor)} for concept, (*_, factor) in UNITS.items()},
 }
+ALONE = ("some", "percent", "degrees")  # concepts whose values are not added up
 NUMERALS = "zero one two three four five six seven eight nine ten eleven twelve".split()
 
 
@@ -184,6 +185,20 @@ def _by_rule(rng: random.Random, concept: str, computed: bool, things: str) -> S
             continue
         spelled = {letter: _number(rng, n) if computed else str(n) for letter, n in drawn.items()}
         return Said(value, phrase.format(things=things, **spelled), working)
+
+
+def _by_rules(rng: random.Random, concept: str, computed: bool, things: str) -> Said:
+    """A value by one rule, or (more often than not, where that makes sense) by two that are added or taken away."""
+    one = _by_rule(rng, concept, computed, things)
+    while computed and concept not in ALONE and rng.random() < 0.65:
+        other = _by_rule(rng, concept, True, things)
+        word, op = rng.choice((("plus", "+"), ("and another", "+"), ("minus", "-")))
+        try:
+            value, last = _work(f"a {op} b", {"a": one.value, "b": other.value})
+        except ValueError:
+            continue
+        return Said(value, f"{one.phrase} {word} {other.phrase}", one.working + other.working + last)
+    return one
 
 
 def _time(rng: random.Random, computed: bool) -> Said:
@@ -324,7 +339,7 @@ def say(rng: random.Random, parameter: dict, computed: bool, pools: dict[str, li
         elif concept == "time":
             said = _time(rng, computed)
         elif concept in RULES:
-            said = _by_rule(rng, concept, computed, parameter.get("things", ""))
+            said = _by_rules(rng, concept, computed, parameter.get("things", ""))
         else:
             said = _copied(rng, concept, pools)
         if "default" not in parameter or said.value != parameter["default"]:

@@ -15,6 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from r3lib import function_calling_data as problems
 from r3lib import prompts
@@ -46,12 +47,14 @@ class CallTexts:
     drills: share of texts that are drills in copying and choosing. sessions: share that are direct answers on one
     list of tools. disguised: share of the rest whose names are words that mean nothing there, and as many whose values
     are: they cannot be known, only read. worked: share of worked ones among the reflections whose kind carries loss.
+    reworded: share told in other words than the catalogue's.
     """
 
     drills: float = 0.0
     sessions: float = 0.0
     disguised: float = 0.0
     worked: float = 0.2
+    reworded: float = 0.0
 
 
 def tool_list(tools: list[dict]) -> str:
@@ -139,6 +142,63 @@ def revalued(rng: random.Random, item: problems.Item) -> problems.Item:
     answers = [a | {"arguments": {p: swap(v) for p, v in a["arguments"].items()}} for a in item.answers]
     facts = [fact._replace(phrase=swap(fact.phrase), value=swap(fact.value)) for fact in item.facts]
     return problems.Item(swap(item.query), item.tools, answers, facts)
+
+
+@cache
+def common_words() -> frozenset[str]:
+    """Words in the queries or descriptions of many training tools: what holds sentences together, and units."""
+    count = Counter(
+        word
+        for tool in problems.tools_of("train")
+        for word in set(
+            re.findall(
+                "[a-z]+",
+                " ".join(
+                    [tool["description"], *tool["queries"], *(p["description"] for p in tool["parameters"].values())]
+                ).lower(),
+            )
+        )
+    )
+    return frozenset(word for word, n in count.items() if n >= 8)
+
+
+def reworded(rng: random.Random, items: list[problems.Item]) -> list[problems.Item]:
+    """Problems on the same tools, told in other words: most that a query shares with a description are made-up ones.
+
+    What stays is how a sentence is built and which of its words stand in the descriptions, so a tool is found and its
+    parameters are filled in by reading and not by knowing the sentence. Values and units stay.
+    """
+    told = [about["description"] for tool in items[0].tools for about in (tool, *tool["parameters"].values())]
+    fixed = json.dumps([[(f.phrase, f.working, f.value) for f in i.facts] for i in items])
+    fixed += json.dumps([[about.get("enum") for about in tool["parameters"].values()] for tool in items[0].tools])
+    keep = common_words() | set(re.findall("[a-z]+", fixed.lower()))
+
+    def stems(texts: list[str]) -> set[str]:
+        words = re.findall("[a-z]{3,}", " ".join(texts).lower())
+        return {word.rstrip("s") for word in words if word not in keep}
+
+    asked, described = stems([item.query for item in items]), stems(told)
+    new = {
+        stem: made_up(rng)
+        for stem in sorted(asked | described)
+        if rng.random() < (0.8 if stem in asked and stem in described else 0.3)
+    }
+
+    def swap(text: str) -> str:
+        def other(match: re.Match) -> str:
+            word = match[0]
+            found = word if word.lower() in keep else new.get(word.lower().rstrip("s"), word)
+            return found.capitalize() if word[0].isupper() and found != word else found
+
+        return re.sub("[A-Za-z]+", other, text)
+
+    offered = [
+        tool
+        | {"description": swap(tool["description"])}
+        | {"parameters": {p: a | {"description": swap(a["description"])} for p, a in tool["parameters"].items()}}
+        for tool in items[0].tools
+    ]
+    return [item._replace(query=swap(item.query), tools=offered) for item in items]
 
 
 def drill(rng: random.Random, items: list[problems.Item]) -> list[Message]:
@@ -356,6 +416,8 @@ def corpus(seed: int, texts: CallTexts = CallTexts()) -> Iterator[list[Message]]
         ]
         if not items:
             continue
+        if rng.random() < texts.reworded:
+            items = reworded(rng, items)
         if kind < texts.drills:
             yield drill(rng, items[:4])
             continue
