@@ -192,6 +192,8 @@ def _by_rules(rng: random.Random, concept: str, computed: bool, things: str) -> 
     one = _by_rule(rng, concept, computed, things)
     while computed and concept not in ALONE and rng.random() < 0.65:
         other = _by_rule(rng, concept, True, things)
+        if other.value > 99:  # as in Countdown: sums of two large numbers are a skill of their own
+            continue
         word, op = rng.choice((("plus", "+"), ("and another", "+"), ("minus", "-")))
         try:
             value, last = _work(f"a {op} b", {"a": one.value, "b": other.value})

@@ -190,6 +190,25 @@ def test_drills_in_following_need_the_notes_alone(shared):
     assert listed["system"] > listed["user"] > 0
 
 
+def test_reworded_problems_are_the_same_problems_in_other_words(shared):
+    rng, linked, changed = random.Random(11), 0, 0
+    for items in shared:
+        told = calls.reworded(rng, items)
+        common = calls.common_words()
+        for item, other in zip(items, told):
+            assert (other.answers, other.facts) == (item.answers, item.facts)
+            assert [tool["name"] for tool in other.tools] == [tool["name"] for tool in item.tools]
+            assert [[*tool["parameters"]] for tool in other.tools] == [[*tool["parameters"]] for tool in item.tools]
+            assert function_calling.verify(json.dumps(other.answers), other.answers, other.tools).ok
+            assert all(fact.phrase.strip("'") in other.query for fact in item.facts if fact.phrase in item.query)
+            before, after = (re.findall("[A-Za-z]+", text) for text in (item.query, other.query))
+            described = set(re.findall("[a-z]+", calls.tool_list(item.tools).lower()))
+            for word in {word.lower() for word in before} & described - common:
+                linked += 1
+                changed += word not in {w.lower() for w in after}
+    assert linked > 100 and changed / linked > 0.5  # those within values stay
+
+
 def test_drills_in_working_teach_the_notes_and_not_their_opening(shared):
     rng = random.Random(10)
     for items in shared:

@@ -204,11 +204,11 @@ def reworded(rng: random.Random, items: list[problems.Item]) -> list[problems.It
 def drill(rng: random.Random, items: list[problems.Item]) -> list[Message]:
     """One of the four skills without which unseen tools cannot be called. The items share their list of tools."""
     kind = rng.random()
-    if kind < 0.25:
+    if kind < 0.2:
         return choosing(rng)
-    if kind < 0.45:
+    if kind < 0.35:
         return filling(rng)
-    return following(rng, items) if kind < 0.75 else working(rng, items)
+    return following(rng, items) if kind < 0.6 else working(rng, items)
 
 
 def choosing(rng: random.Random) -> list[Message]:

@@ -91,6 +91,7 @@ CALLS = Recipe(
         Phase(5_500_000, 0.7, Texts(worked=0.19), 0.02, CallTexts(0.2, 0.3, 0.5, 0.19), 1.0),
         Phase(4_000_000, 0.6, Texts(worked=0.19), 0.02, CallTexts(0.4, 0.15, 0.6, 0.19), 1.0),
         Phase(5_000_000, 0.7, Texts(worked=0.19), 0.02, CallTexts(0.3, 0.2, 0.4, 0.19, 0.7), 1.0),
+        Phase(6_000_000, 0.7, Texts(worked=0.19), 0.02, CallTexts(0.45, 0.1, 0.4, 0.19, 0.7), 1.0),
     ),
 )
 RECIPES = {"r3-nano": Recipe(), "r3-nano-calls": CALLS}
