@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     nano = commands.add_parser("nano", help="train r3-nano from scratch (about four hours on two cores)")
     nano.add_argument("--out", type=Path, default=Path("runs/r3-nano"))
     commands.add_parser("readiness", help="measure what r3-nano can do before RL and write it to its card")
+    commands.add_parser("doctor", help="what this machine can run, with which profile, and what is in the way")
     options = parser.parse_args(arguments)
 
     from r3lib import commands as work

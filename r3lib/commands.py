@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from r3lib import experiment, models, plots, readiness, report
+from r3lib import doctor, experiment, models, plots, readiness, report
 from r3lib.countdown_data import key
 from r3lib.files import DATA, RESULTS, ROOT, R3Error, read_json, read_jsonl, whole, write_json, write_text
 from r3lib.profiles import profile
@@ -121,4 +121,16 @@ def readiness_(_: argparse.Namespace) -> None:
     print(report.plain(readiness.table(measured)))
 
 
-COMMANDS = {"reproduce": reproduce, "experiment": experiment_, "report": report_, "nano": nano, "readiness": readiness_}
+def doctor_(_: argparse.Namespace) -> None:
+    """What this machine can run."""
+    print(doctor.text(doctor.machine()))
+
+
+COMMANDS = {
+    "reproduce": reproduce,
+    "experiment": experiment_,
+    "report": report_,
+    "nano": nano,
+    "readiness": readiness_,
+    "doctor": doctor_,
+}

@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from r3lib import prompts
+from r3lib.models import memory_explained
 from r3lib.profiles import Profile
 from r3lib.rollout import Conversation, prompt_ids
 from r3lib.tasks import Task
@@ -92,7 +93,8 @@ def evaluate(
     out = Outcomes()
     for start in tqdm(range(0, len(problems), profile.rows), desc=desc, unit="batch"):
         chunk = problems[start : start + profile.rows]
-        _evaluate_chunk(model, tokenizer, task, chunk, profile, temperature, seed * 100_003 + start, out)
+        with memory_explained(profile):
+            _evaluate_chunk(model, tokenizer, task, chunk, profile, temperature, seed * 100_003 + start, out)
     out.examples = out.examples[:examples]
     return out
 

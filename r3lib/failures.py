@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from r3lib.files import R3Error, read_json, write_json
+from r3lib.models import memory_explained
 from r3lib.profiles import Profile
 from r3lib.rollout import Conversation, prompt_ids
 from r3lib.tasks import Task
@@ -57,7 +58,9 @@ def build(
         part = parts / f"{number:05d}.json"
         if not part.exists():
             chunk = problems[start : start + profile.rows]
-            write_json(part, {"rows": _failures(model, tokenizer, task, chunk, profile, seed * 100_003 + number)})
+            with memory_explained(profile):
+                found = _failures(model, tokenizer, task, chunk, profile, seed * 100_003 + number)
+            write_json(part, {"rows": found})
     rows = [row for number in range(len(starts)) for row in read_json(parts / f"{number:05d}.json")["rows"]]
     if not rows:
         raise R3Error(

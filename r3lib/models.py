@@ -32,6 +32,11 @@ def load(profile: Profile, adapter: Path | None = None) -> tuple[PreTrainedModel
     folder = Path(profile.model)
     if folder.is_absolute() and not (folder / "config.json").exists():
         raise R3Error(f"There is no model in {folder}; run `make nano` to train r3-nano, or `git checkout -- data`.")
+    if torch.cuda.is_available() and profile.dtype == "bfloat16" and not torch.cuda.is_bf16_supported(False):
+        raise R3Error(
+            f"{torch.cuda.get_device_name()} has no bfloat16, which the profile {profile.name} asks for; "
+            "use the profile t4, or `quick(profile, dtype='float16')`."
+        )
     dtype = getattr(torch, profile.dtype)
     quantization = (
         BitsAndBytesConfig(
@@ -52,7 +57,8 @@ def load(profile: Profile, adapter: Path | None = None) -> tuple[PreTrainedModel
             + (
                 "Restore it with `git checkout -- data`."
                 if folder.is_absolute()
-                else "Check the network, the name, and for gated models `hf auth login`; "
+                else "Check the network, the name and the space on the disk; for gated models accept the licence on "
+                "the model's page and `hf auth login` (`python -m r3lib doctor` says which); "
                 "or use the profile nano, which needs no network."
             )
         ) from error
@@ -87,6 +93,20 @@ def unpacked(model: PreTrainedModel) -> Iterator[None]:
     finally:
         for module in changed:
             del module.forward
+
+
+@contextmanager
+def memory_explained(profile: Profile) -> Iterator[None]:
+    """Turn a GPU's running out of memory into an R3Error that names the settings to lower."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise R3Error(
+            f"The GPU ran out of memory with the profile {profile.name}. Lower, with `quick(profile, ...)`: rows "
+            f"({profile.rows}) and failures ({profile.failures}) if it was writing, micro_batch "
+            f"({profile.micro_batch}) or train_reflection_tokens if it was training; or take a smaller model. What "
+            "was finished is kept."
+        ) from error
 
 
 def lora(profile: Profile) -> LoraConfig:

@@ -10,6 +10,7 @@ there; `whole_transcript=True` keeps the retry behind a mask instead and gives t
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import time
@@ -186,6 +187,11 @@ class Progress(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **_):
         if "reward" not in (logs or {}):
             return
+        if not math.isfinite(logs.get("loss", 0.0)):  # before this step's checkpoint is saved
+            raise R3Error(
+                f"The loss of step {state.global_step} is {logs['loss']}. Lower learning_rate, or on a card without "
+                "bfloat16 use the profile t4; training goes on from the last checkpoint."
+            )
         now, tokens = time.monotonic(), logs.get("num_tokens", 0.0)
         entry = {
             "step": state.global_step,
@@ -271,6 +277,7 @@ def train(
         fp16=profile.dtype == "float16",
         gradient_checkpointing=model.device.type == "cuda",
         logging_steps=1,
+        logging_nan_inf_filter=False,  # a loss that is not a number must be seen
         save_steps=save_steps,
         save_total_limit=1,
         report_to="none",
@@ -300,7 +307,8 @@ def train(
     for parameter in trainer.model.parameters():
         if parameter.requires_grad:  # TRL casts a new adapter over NF4 to bfloat16, a resumed one stays float32
             parameter.data = parameter.data.float()
-    trainer.train(resume_from_checkpoint=resume)
+    with models.memory_explained(profile):
+        trainer.train(resume_from_checkpoint=resume)
     partial = out / "adapter.partial"
     trainer.save_model(str(partial))
     shutil.rmtree(out / "adapter", ignore_errors=True)

@@ -135,6 +135,15 @@ def test_trl_is_asked_for_the_loss_of_this_kit(run):
     assert asked == LOSS_SETTINGS
 
 
+def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(small, failures, load_nano, tmp_path, monkeypatch):
+    real = SharedPrompt.compute_loss
+    monkeypatch.setattr(SharedPrompt, "compute_loss", lambda *a, **k: real(*a, **k) * float("nan"))
+    model, tokenizer = load_nano()
+    with pytest.raises(R3Error, match="loss of step 1 is nan. Lower learning_rate"):
+        train(model, tokenizer, Alternating().task, failures, small, tmp_path / "train", save_steps=1)
+    assert not list((tmp_path / "train").glob("checkpoint-*")) and not read_jsonl(tmp_path / "train" / "log.jsonl")
+
+
 def test_a_finished_run_is_loaded_not_trained_again(run, small, failures, load_nano):
     stub = Alternating()
     model = train(*load_nano(), stub.task, failures, small, run.out, seed=5)

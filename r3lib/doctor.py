@@ -1,0 +1,142 @@
+"""What can this machine run? Its facts, and for each profile whether it runs here and what is in the way.
+
+Nothing is downloaded, loaded or changed. Memory is the profile's measured figure where there is one, else
+`families.estimate`, and the table says which.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import huggingface_hub
+import torch
+
+from r3lib import families
+from r3lib.files import ROOT
+from r3lib.profiles import PROFILES, Profile
+
+GB = 2**30
+SPARE = 0.9  # of a card's free memory: the rest is CUDA's own and lost to fragments
+PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets")
+
+
+class Machine(NamedTuple):
+    """Memory and disk in GB. `gpu`: the first card's name, None if torch sees none."""
+
+    cores: int
+    memory: float
+    disk: float  # free, where models are downloaded to
+    gpu: str | None = None
+    gpu_memory: float = 0.0  # free now
+    bf16: bool = False
+    driver: bool = False  # an NVIDIA driver is installed, whether or not torch can use it
+    cuda: str | None = None  # what torch was built for
+    token: bool = False  # signed in to the hub
+
+
+def machine() -> Machine:
+    """The machine this runs on."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+    cache = Path(huggingface_hub.constants.HF_HUB_CACHE)
+    there = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    here = torch.cuda.is_available()
+    return Machine(
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        memory=memory / GB,
+        disk=shutil.disk_usage(there).free / GB,
+        gpu=torch.cuda.get_device_name() if here else None,
+        gpu_memory=torch.cuda.mem_get_info()[0] / GB if here else 0.0,
+        bf16=here and torch.cuda.is_bf16_supported(including_emulation=False),
+        driver=shutil.which("nvidia-smi") is not None,
+        cuda=torch.version.cuda,
+        token=huggingface_hub.get_token() is not None,
+    )
+
+
+def downloaded(model: str) -> bool:
+    """Whether a model's weights are in the hub's cache, or it is a folder."""
+    weights = ("model.safetensors", "model.safetensors.index.json")
+    return Path(model).is_dir() or any(
+        isinstance(huggingface_hub.try_to_load_from_cache(model, name), str) for name in weights
+    )
+
+
+def needs(profile: Profile) -> tuple[float, str]:
+    """GB that the profile needs (of the GPU; of main memory for nano) and whether that is measured or estimated."""
+    if profile.memory_gb:
+        return profile.memory_gb, "measured"
+    return families.estimate(profile), "estimate"
+
+
+def in_the_way(profile: Profile, here: Machine) -> list[str]:
+    """What keeps the profile from running, each with what to do about it; empty if it runs as it is."""
+    need, out = needs(profile)[0], []
+    if Path(profile.model).is_absolute():
+        if here.memory < need:
+            out.append(f"needs {need:.1f} GB of memory, {here.memory:.1f} are here: lower `rows` and `micro_batch`")
+        return out
+    if here.gpu is None:
+        if here.driver and here.cuda is None:
+            out.append("torch is the CPU build, but there is an NVIDIA driver: install a CUDA build of torch")
+        elif here.driver:
+            out.append(f"torch (CUDA {here.cuda}) cannot use the NVIDIA driver here: update the driver, or choose "
+                       "a torch built for its CUDA")  # fmt: skip
+        else:
+            out.append("no GPU")
+        return out
+    if here.gpu_memory * SPARE < need:
+        out.append(
+            f"{here.gpu_memory:.1f} GB of the GPU are free, too little: lower `failures`, `rows`, `micro_batch` "
+            "or the lengths, or take a smaller model"
+        )
+    if profile.dtype == "bfloat16" and not here.bf16:
+        out.append("the GPU has no bfloat16: use the profile t4, or dtype float16")
+    if not downloaded(profile.model):
+        known = families.known()[profile.model]
+        size = families.size(profile.model).all * 2 / GB
+        if here.disk < size * 1.1:
+            out.append(f"the weights take {size:.0f} GB of disk, {here.disk:.0f} are free: set HF_HOME elsewhere")
+        if known.gated and not here.token:
+            out.append(f"gated: accept the licence at https://huggingface.co/{known.name}, then `hf auth login`")
+        out.append(f"weights not here yet: `hf download {known.name}` ({size:.1f} GB)")
+    return out
+
+
+def best(here: Machine) -> Profile:
+    """The largest profile that only wants its weights fetched, else nano."""
+    fits = [
+        p
+        for p in PROFILES.values()
+        if p.name != "paper" and all(reason.startswith("weights not here") for reason in in_the_way(p, here))
+    ]
+    return max(fits, key=lambda p: (p.name != "nano", needs(p)[0]), default=PROFILES["nano"])
+
+
+def text(here: Machine) -> str:
+    """The report that `python -m r3lib doctor` prints."""
+    gpu = f"{here.gpu}, {here.gpu_memory:.1f} GB free" if here.gpu else "no GPU that torch can use"
+    lines = [
+        f"machine   {here.cores} cores, {here.memory:.1f} GB of memory, {gpu}, {here.disk:.0f} GB of disk",
+        f"software  python {platform.python_version()}, "
+        + ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES),
+        f"kit       {ROOT}",
+        "",
+    ]
+    for profile in PROFILES.values():
+        need, how = needs(profile)
+        what = "memory" if Path(profile.model).is_absolute() else "GPU memory"
+        minutes = f"{profile.minutes:.0f} min" if profile.minutes else "time not measured"
+        reasons = in_the_way(profile, here)
+        lines.append(
+            f"{profile.name:9} {Path(profile.model).name}: {need:.1f} GB of {what} ({how}), {minutes}. "
+            + ("Runs here." if not reasons else "In the way:")
+        )
+        lines += [f"{'':10}- {reason}" for reason in reasons]
+    chosen = best(here)
+    prefix = "" if chosen.name == "nano" else f"R3_PROFILE={chosen.name} "
+    return "\n".join([*lines, "", f"Use the profile {chosen.name}: {prefix}make reproduce"])
