@@ -67,9 +67,9 @@ def half_right() -> Task:
     )
 
 
-def steps(profile: Profile, cap: float | None, work: Path) -> dict:
-    """Train for a few steps under a cap in GB; the log's seconds a step, tokens a second, and the peak of memory."""
-    if cap and torch.cuda.is_available():
+def steps(profile: Profile, cap: int | None, work: Path) -> dict:
+    """Train for a few steps under a cap in GB (None: no cap); seconds a step, tokens a reflection, peak of memory."""
+    if cap:
         total = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, cap * 2**30 / total))
     model, tokenizer = models.load(profile)
@@ -89,9 +89,9 @@ def steps(profile: Profile, cap: float | None, work: Path) -> dict:
     }
 
 
-def one(name: str, cap: float, folder: Path) -> dict:
+def one(folder: Path, cap: int) -> dict:
     """One case in a process of its own; `error` says why it could not be run."""
-    arguments = [sys.executable, __file__, "--case", name, "--caps", str(cap), "--folder", str(folder)]
+    arguments = [sys.executable, __file__, "--folder", str(folder), "--caps", str(cap)]
     done = subprocess.run(arguments, capture_output=True, text=True)
     last = done.stdout.strip().rpartition("\n")[2]
     if done.returncode == 0:
@@ -99,8 +99,8 @@ def one(name: str, cap: float, folder: Path) -> dict:
     return {"error": (last or done.stderr.strip().rpartition("\n")[2])[:300]}
 
 
-def profile_for(cap: float, folder: Path) -> Profile:
-    return replace(PROFILES[PROFILE_OF[int(cap)]], model=str(folder), steps=STEPS)
+def profile_for(cap: int, model: str) -> Profile:
+    return replace(PROFILES[PROFILE_OF[cap]], model=model, steps=STEPS)
 
 
 def toy(name: str = MODELS[0]) -> dict:
@@ -109,46 +109,46 @@ def toy(name: str = MODELS[0]) -> dict:
         folder = Path(scratch) / "model"
         make(families.known()[name].small(len(models.load_tokenizer(PROFILES["nano"].model))), folder)
         sizes = dict(failures=2, group=2, micro_batch=2, reflection_tokens=8, retry_tokens=4)
-        small = replace(profile_for(12, folder), dtype="float32", **sizes)
+        small = replace(profile_for(12, str(folder)), dtype="float32", **sizes)
         return steps(small, None, Path(scratch))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--models", nargs="+", default=MODELS)
-    parser.add_argument("--caps", nargs="+", type=float, default=list(PROFILE_OF))
+    parser.add_argument("--caps", nargs="+", type=int, choices=PROFILE_OF, default=list(PROFILE_OF))
     parser.add_argument("--toy", action="store_true")
-    parser.add_argument("--case", help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", help=argparse.SUPPRESS)  # of one case, under the first cap
     options = parser.parse_args()
     if options.toy:
         print(json.dumps(toy(), indent=1))
         return
     if not torch.cuda.is_available():
         sys.exit("No GPU that torch can use: `python -m r3lib doctor` says why. --toy tries the script without one.")
-    if options.case:
+    if options.folder:
+        cap = options.caps[0]
         with tempfile.TemporaryDirectory(prefix="r3-") as work:
             try:
-                print(json.dumps(steps(profile_for(options.caps[0], options.folder), options.caps[0], Path(work))))
+                print(json.dumps(steps(profile_for(cap, options.folder), cap, Path(work))))
             except R3Error as error:
-                sys.exit(print(error) or 1)
+                print(error)
+                sys.exit(1)
         return
     for name in options.models:
         with tempfile.TemporaryDirectory(prefix="r3-") as scratch:
             make(families.known()[name].full(), Path(scratch))
             torch.cuda.empty_cache()
             for cap in options.caps:
-                chosen = PROFILES[PROFILE_OF[int(cap)]]
-                found = one(name, cap, Path(scratch))
-                found |= {
-                    "estimate_gb": round(families.estimate(replace(chosen, model=name)), 2),
+                chosen = profile_for(cap, name)
+                found = one(Path(scratch), cap) | {
+                    "estimate_gb": round(families.estimate(chosen), 2),
                     "settings_of": chosen.name,
                     "device": torch.cuda.get_device_name(),
                     "machine": machine(),
                 }
                 results = read_json(RESULT) if RESULT.exists() else {}
-                write_json(RESULT, results | {f"{name} under {cap:g} GB": found})
-                print(f"{name} under {cap:g} GB:", json.dumps(found), flush=True)
+                write_json(RESULT, results | {f"{name} under {cap} GB": found})
+                print(f"{name} under {cap} GB:", json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":

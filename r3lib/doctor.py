@@ -17,12 +17,12 @@ import huggingface_hub
 import torch
 
 from r3lib import families
+from r3lib.experiment import PACKAGES
 from r3lib.files import ROOT
 from r3lib.profiles import PROFILES, Profile
 
 GB = 2**30
 SPARE = 0.9  # of a card's free memory: the rest is CUDA's own and lost to fragments
-PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets")
 
 
 class Machine(NamedTuple):
@@ -75,6 +75,19 @@ def needs(profile: Profile) -> tuple[float, str]:
 
 def in_the_way(profile: Profile, here: Machine) -> list[str]:
     """What keeps the profile from running, each with what to do about it; empty if it runs as it is."""
+    out = obstacles(profile, here)
+    if here.gpu and not downloaded(profile.model):
+        out.append(f"weights not here yet: `hf download {profile.model}` ({download_gb(profile.model):.1f} GB)")
+    return out
+
+
+def download_gb(model: str) -> float:
+    """GB of a known model's weights in 16 bits."""
+    return families.size(model).all * 2 / GB
+
+
+def obstacles(profile: Profile, here: Machine) -> list[str]:
+    """What is in the way apart from weights that need only be fetched."""
     need, out = needs(profile)[0], []
     if Path(profile.model).is_absolute():
         if here.memory < need:
@@ -84,8 +97,10 @@ def in_the_way(profile: Profile, here: Machine) -> list[str]:
         if here.driver and here.cuda is None:
             out.append("torch is the CPU build, but there is an NVIDIA driver: install a CUDA build of torch")
         elif here.driver:
-            out.append(f"torch (CUDA {here.cuda}) cannot use the NVIDIA driver here: update the driver, or choose "
-                       "a torch built for its CUDA")  # fmt: skip
+            out.append(
+                f"torch (CUDA {here.cuda}) cannot use the NVIDIA driver here: update the driver, or choose "
+                "a torch built for its CUDA"
+            )
         else:
             out.append("no GPU")
         return out
@@ -97,23 +112,17 @@ def in_the_way(profile: Profile, here: Machine) -> list[str]:
     if profile.dtype == "bfloat16" and not here.bf16:
         out.append("the GPU has no bfloat16: use the profile t4, or dtype float16")
     if not downloaded(profile.model):
-        known = families.known()[profile.model]
-        size = families.size(profile.model).all * 2 / GB
+        size = download_gb(profile.model)
         if here.disk < size * 1.1:
             out.append(f"the weights take {size:.0f} GB of disk, {here.disk:.0f} are free: set HF_HOME elsewhere")
-        if known.gated and not here.token:
-            out.append(f"gated: accept the licence at https://huggingface.co/{known.name}, then `hf auth login`")
-        out.append(f"weights not here yet: `hf download {known.name}` ({size:.1f} GB)")
+        if families.known()[profile.model].gated and not here.token:
+            out.append(f"gated: accept the licence at https://huggingface.co/{profile.model}, then `hf auth login`")
     return out
 
 
 def best(here: Machine) -> Profile:
     """The largest profile that only wants its weights fetched, else nano."""
-    fits = [
-        p
-        for p in PROFILES.values()
-        if p.name != "paper" and all(reason.startswith("weights not here") for reason in in_the_way(p, here))
-    ]
+    fits = [p for p in PROFILES.values() if p.name != "paper" and not obstacles(p, here)]
     return max(fits, key=lambda p: (p.name != "nano", needs(p)[0]), default=PROFILES["nano"])
 
 
@@ -123,7 +132,7 @@ def text(here: Machine) -> str:
     lines = [
         f"machine   {here.cores} cores, {here.memory:.1f} GB of memory, {gpu}, {here.disk:.0f} GB of disk",
         f"software  python {platform.python_version()}, "
-        + ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES),
+        + ", ".join(f"{name} {importlib.metadata.version(name)}" for name in (*PACKAGES, "accelerate")),
         f"kit       {ROOT}",
         "",
     ]

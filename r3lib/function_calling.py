@@ -36,6 +36,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 from functools import lru_cache
 
@@ -339,11 +340,9 @@ def contains_answer(problem: dict, text: str) -> bool:
     text, gold = text[:MAX_LENGTH], gold_calls(problem["answers"])
     missing, start = list(gold), CALL_START.search(text)
     while missing and start:
-        try:
+        with suppress(Refused):  # what is no call gives none away
             call = read_call(read_value(text, start.start())[0])
             missing = [right for right in missing if not same(call, right)]
-        except Refused:
-            pass  # it is no call, so it gives none away
         start = CALL_START.search(text, start.start() + 1)  # the objects inside another one may be calls, too
     return bool(gold) and not missing
 
