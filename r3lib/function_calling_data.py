@@ -207,7 +207,7 @@ def _distractors(rng: random.Random, tools: list[dict], right: list[dict], count
 def draw(
     rng: random.Random,
     split: str = "train",
-    computed: float = 0.7,
+    computed: float = 0.85,
     kinds: tuple[float, float, float] = (0.25, 0.55, 0.2),
 ) -> Iterator[Item]:
     """Endless problems with the tools of one split.
@@ -234,7 +234,7 @@ def draw(
         yield _item(rng, calls, on_offer)
 
 
-def groups(rng: random.Random, split: str = "train", computed: float = 0.7) -> Iterator[list[Item]]:
+def groups(rng: random.Random, split: str = "train", computed: float = 0.85) -> Iterator[list[Item]]:
     """Endless groups of three to six problems that are offered the same two to four tools."""
     tools, pools = tools_of(split), pools_of(split)
     while True:

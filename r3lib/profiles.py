@@ -99,6 +99,8 @@ TASK_SETTINGS: dict[tuple[str, str], dict] = {
         "reflection_tokens": 192,
         "train_reflection_tokens": 128,
         "retry_tokens": 128,
+        "temperature": 0.5,
+        "steps": 12,
     },
 }
 
