@@ -329,8 +329,8 @@ def slip(rng: random.Random, fact: problems.Fact) -> str | int:
         )
         return f"{hour:02}:{minute:02}"
     seen = {int(word) for step in fact.working for word in step.split() if word.isdigit()} - {fact.value}
-    near = fact.value + rng.choice((-10, -5, -2, -1, 1, 2, 5, 10))
-    return rng.choice((rng.choice(sorted(seen)), max(near, 0) if near != fact.value else fact.value + 1))
+    near = max(fact.value + rng.choice((-10, -5, -2, -1, 1, 2, 5, 10)), 0)
+    return rng.choice((rng.choice(sorted(seen)), near if near != fact.value else fact.value + 1))
 
 
 def worked(item: problems.Item) -> str:
