@@ -204,10 +204,13 @@ def _distractors(rng: random.Random, tools: list[dict], right: list[dict], count
     return out
 
 
+COMPUTED = 0.85  # share of problems with something to work out
+
+
 def draw(
     rng: random.Random,
     split: str = "train",
-    computed: float = 0.85,
+    computed: float = COMPUTED,
     kinds: tuple[float, float, float] = (0.25, 0.55, 0.2),
 ) -> Iterator[Item]:
     """Endless problems with the tools of one split.
@@ -234,7 +237,7 @@ def draw(
         yield _item(rng, calls, on_offer)
 
 
-def groups(rng: random.Random, split: str = "train", computed: float = 0.85) -> Iterator[list[Item]]:
+def groups(rng: random.Random, split: str = "train", computed: float = COMPUTED) -> Iterator[list[Item]]:
     """Endless groups of three to six problems that are offered the same two to four tools."""
     tools, pools = tools_of(split), pools_of(split)
     while True:
