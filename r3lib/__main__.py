@@ -32,6 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
         default=250,
         help="at most this many (default 250, to save time; the stored runs have all of the profile's)",
     )
+    reproduce.add_argument(
+        "--push-to-hub", metavar="OWNER/NAME", help="upload the trained adapter and its card to this hub repository"
+    )
     experiment.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     commands.add_parser("report", help="rebuild results/summary.csv, the plots and the README's tables from results/")
     nano = commands.add_parser("nano", help="train one of the small models from scratch (many hours on two cores)")

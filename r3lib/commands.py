@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from r3lib import doctor, experiment, models, plots, readiness, report
+from r3lib import doctor, experiment, hub, models, plots, readiness, report
 from r3lib.countdown_data import key
 from r3lib.files import DATA, RESULTS, ROOT, R3Error, read_json, read_jsonl, whole, write_json, write_text
 from r3lib.profiles import profile
@@ -38,14 +38,19 @@ def reproduce(options: argparse.Namespace) -> None:
     chosen = experiment.quick(chosen, test_problems=min(options.test_problems, chosen.test_problems))
     name = f"{task.name}-{experiment.model_name(chosen)}-seed{options.seed}"
     out = options.out / name
-    print(
+    say = models.processes().print  # the first process alone
+    say(
         f"{task.name} with {experiment.model_name(chosen)}, seed {options.seed}, {chosen.test_problems} test problems, "
         f"into {out}"
     )
-    print(f"Profile {chosen.name}: {chosen.fits()}.")
+    say(f"Profile {chosen.name}: {chosen.fits()}.")
     experiment.run(task, chosen, options.seed, out, out / "work", temperatures=(chosen.temperature,))
+    if not models.processes().is_main_process:
+        return
     runs = report.collect(out)
     report.write_summary(runs, out / "summary.csv")
+    adapter = out / "work" / "train" / "adapter"
+    hub.write_card(adapter, chosen, runs, options.push_to_hub)
     stored_folder = RESULTS / task.name / chosen.name
     stored = report.collect(stored_folder) if stored_folder.exists() else None
     page = report.html_page(f"R3, {task.name}", runs, out, stored)
@@ -55,7 +60,9 @@ def reproduce(options: argparse.Namespace) -> None:
     print("\n" + report.plain(report.table(runs, chosen.temperature)))
     if stored:
         print("\nThe stored runs beside it:\n" + report.plain(report.table(stored, chosen.temperature)))
-    print(f"\nTables, plots and conversations: {out / 'report.html'}")
+    print(f"\nTables, plots and conversations: {out / 'report.html'}\nAdapter and its card: {adapter}")
+    if options.push_to_hub:
+        print(f"On the hub: {hub.push(adapter, options.push_to_hub)}")
 
 
 def experiment_(options: argparse.Namespace) -> None:
@@ -63,8 +70,13 @@ def experiment_(options: argparse.Namespace) -> None:
     task, chosen = _task(options.task), profile(options.profile, options.task)
     for seed in options.seeds:
         out = RESULTS / task.name / chosen.name / f"seed{seed}"
-        experiment.run(task, chosen, seed, out, ROOT / "runs" / task.name / chosen.name / f"seed{seed}")
-    report_(options)
+        work = ROOT / "runs" / task.name / chosen.name / f"seed{seed}"
+        experiment.run(task, chosen, seed, out, work)
+        adapter = work / "train" / "adapter"
+        if models.processes().is_main_process and adapter.exists():
+            hub.write_card(adapter, chosen, report.collect(out))
+    if models.processes().is_main_process:
+        report_(options)
 
 
 def report_(_: argparse.Namespace) -> None:

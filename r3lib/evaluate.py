@@ -16,11 +16,12 @@ import random
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
+from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from r3lib import prompts
-from r3lib.models import memory_explained
+from r3lib.models import memory_explained, processes
 from r3lib.profiles import Profile
 from r3lib.rollout import Conversation, prompt_ids
 from r3lib.tasks import Task
@@ -50,6 +51,17 @@ class Outcomes:
     leak: list[int | None] = field(default_factory=list)
     reflection_tokens: list[int | None] = field(default_factory=list)
     examples: list[dict[str, str]] = field(default_factory=list)
+
+    def __iadd__(self, other: Outcomes) -> Outcomes:
+        """Append the outcomes of further problems."""
+        for arm, bits in other.right.items():
+            self.right[arm] += bits
+        for when, kinds in other.kinds.items():
+            self.kinds[when] += kinds
+        self.leak += other.leak
+        self.reflection_tokens += other.reflection_tokens
+        self.examples += other.examples
+        return self
 
     def rate(self, arm: str) -> float:
         return float(np.mean(self.right[arm]))
@@ -89,12 +101,22 @@ def evaluate(
     examples: int = 20,
     desc: str = "evaluate",
 ) -> Outcomes:
-    """Judge the model on every problem, `profile.rows` at a time. temperature 0 is greedy decoding."""
-    out = Outcomes()
-    for start in tqdm(range(0, len(problems), profile.rows), desc=desc, unit="batch"):
-        chunk = problems[start : start + profile.rows]
+    """Judge the model on every problem, `profile.rows` at a time. temperature 0 is greedy decoding.
+
+    Under `accelerate launch` the processes share the problems, and each returns the outcomes of all.
+    """
+    state = processes()
+    starts = range(0, len(problems), profile.rows)[state.process_index :: state.num_processes]
+    own = []
+    for start in tqdm(starts, desc=desc, unit="batch", disable=not state.is_main_process):
+        chunk, out = problems[start : start + profile.rows], Outcomes()
         with memory_explained(profile):
             _evaluate_chunk(model, tokenizer, task, chunk, profile, temperature, seed * 100_003 + start, out)
+        out.examples = out.examples[:examples]
+        own.append((start, out))
+    out = Outcomes()
+    for _, part in sorted(gather_object(own), key=lambda pair: pair[0]):
+        out += part
     out.examples = out.examples[:examples]
     return out
 

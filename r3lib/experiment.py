@@ -70,7 +70,8 @@ def provenance(profile: Profile) -> dict:
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads"
-        + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"),
+        + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU")
+        + (f", {models.processes().num_processes} processes" if models.processes().num_processes > 1 else ""),
         "settings": settings(profile),
     }
 
@@ -95,9 +96,11 @@ def run(
 ) -> None:
     """Run one seed. Results (JSON) go to `out`, failure set, checkpoints and adapter to `work`.
 
-    Everything is evaluated on the test split, which neither training nor any choice of settings has seen. Raises
-    R3Error if `out` holds outcomes that were made with other settings.
+    Everything is evaluated on the test split, which neither training nor any choice of settings has seen. Under
+    `accelerate launch` every process calls this; they share the work, and the first writes. Raises R3Error if `out`
+    holds outcomes that were made with other settings.
     """
+    state = models.processes()
     temperatures = temperatures or (profile.temperature, 0.0)
     training, test = train_and_test(task, profile, seed)
     model, tokenizer = models.load(profile)
@@ -112,6 +115,9 @@ def run(
             started = time.monotonic()
             label = f"{'trained' if trained else 'vanilla'}, temperature {temperature:g}"
             outcome = evaluate.evaluate(model, tokenizer, task, test, profile, temperature, seed, desc=label)
+            state.wait_for_everyone()  # all have looked for the file
+            if not state.is_main_process:
+                continue
             write_json(
                 path,
                 {
@@ -132,16 +138,18 @@ def run(
     judge(trained=False)
     if all(outcomes_path(out, True, t).exists() for t in temperatures):
         return
+    state.wait_for_everyone()
     wrong = failures.build(model, tokenizer, task, training, profile, work / "failures", seed)
     model = trainer.train(model, tokenizer, task, wrong, profile, work / "train", seed)
-    write_json(
-        out / "training.json",
-        {
-            "failures": len(wrong),
-            "difficulty": round(sum(wrong["difficulty"]) / len(wrong), 4),
-            "log": read_jsonl(work / "train" / "log.jsonl"),
-        },
-    )
+    if state.is_main_process:
+        write_json(
+            out / "training.json",
+            {
+                "failures": len(wrong),
+                "difficulty": round(sum(wrong["difficulty"]) / len(wrong), 4),
+                "log": read_jsonl(work / "train" / "log.jsonl"),
+            },
+        )
     judge(trained=True)
 
 

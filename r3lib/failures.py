@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from r3lib.files import R3Error, read_json, write_json
-from r3lib.models import memory_explained
+from r3lib.models import memory_explained, processes
 from r3lib.profiles import Profile
 from r3lib.rollout import Conversation, prompt_ids
 from r3lib.tasks import Task
@@ -34,12 +34,13 @@ def build(
     """Sample `profile.failure_samples` answers per problem and keep the distinct wrong ones.
 
     Rows: problem (JSON), answer, kind, reason, difficulty (share of this problem's samples that were wrong). Each part
-    of `profile.rows` problems is saved when done, so a killed run goes on where it was. The finished set is a
-    datasets.Dataset in `out`; if it is already there it is loaded, not built.
+    of `profile.rows` problems is saved when done, so a killed run goes on where it was; under `accelerate launch` the
+    processes share the parts. The finished set is a datasets.Dataset in `out`; if it is already there it is loaded, not
+    built.
     """
     if (out / "dataset_info.json").exists():
         return load(out)
-    parts = out.with_name(out.name + ".parts")
+    state, parts = processes(), out.with_name(out.name + ".parts")
     plan = {
         "task": task.name,
         "model": profile.model,
@@ -50,18 +51,30 @@ def build(
         "rows": profile.rows,
         "seed": seed,
     }
-    if (parts / "plan.json").exists() and read_json(parts / "plan.json") != plan:
-        shutil.rmtree(parts)  # parts of another plan would mix two models' failures
-    write_json(parts / "plan.json", plan)
+    if state.is_main_process:
+        if (parts / "plan.json").exists() and read_json(parts / "plan.json") != plan:
+            shutil.rmtree(parts)  # parts of another plan would mix two models' failures
+        write_json(parts / "plan.json", plan)
+    state.wait_for_everyone()
     starts = range(0, len(problems), profile.rows)
-    for number, start in enumerate(tqdm(starts, desc="failure set", unit="batch")):
-        part = parts / f"{number:05d}.json"
-        if not part.exists():
-            chunk = problems[start : start + profile.rows]
-            with memory_explained(profile):
-                found = _failures(model, tokenizer, task, chunk, profile, seed * 100_003 + number)
-            write_json(part, {"rows": found})
-    rows = [row for number in range(len(starts)) for row in read_json(parts / f"{number:05d}.json")["rows"]]
+    missing = [number for number in range(len(starts)) if not (parts / f"{number:05d}.json").exists()]
+    state.wait_for_everyone()  # all have looked before the first writes
+    own = missing[state.process_index :: state.num_processes]
+    for number in tqdm(own, desc="failure set", unit="batch", disable=not state.is_main_process):
+        chunk = problems[starts[number] : starts[number] + profile.rows]
+        with memory_explained(profile):
+            found = _failures(model, tokenizer, task, chunk, profile, seed * 100_003 + number)
+        write_json(parts / f"{number:05d}.json", {"rows": found})
+    state.wait_for_everyone()
+    if state.is_main_process:
+        _gather(parts, len(starts), out)
+    state.wait_for_everyone()
+    return load(out)
+
+
+def _gather(parts: Path, count: int, out: Path) -> None:
+    """Make the finished set of its parts."""
+    rows = [row for number in range(count) for row in read_json(parts / f"{number:05d}.json")["rows"]]
     if not rows:
         raise R3Error(
             "The model solved every problem it was given, so there is nothing to reflect on; "
@@ -79,7 +92,6 @@ def build(
             f"the finished parts are kept in {parts}."
         ) from error
     shutil.rmtree(parts)
-    return load(out)
 
 
 def _failures(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import bitsandbytes as bnb
 import torch
+from accelerate import PartialState
 from peft import LoraConfig, PeftModel
 from transformers import (
     AutoModelForCausalLM,
@@ -22,6 +23,11 @@ from transformers import (
 
 from r3lib.files import R3Error
 from r3lib.profiles import Profile
+
+
+def processes() -> PartialState:
+    """This process among those of `accelerate launch`; without it there is one."""
+    return PartialState(cpu=not torch.cuda.is_available())
 
 
 def load(profile: Profile, adapter: Path | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -45,7 +51,7 @@ def load(profile: Profile, adapter: Path | None = None) -> tuple[PreTrainedModel
         if profile.four_bit
         else None
     )
-    where = {"device_map": {"": 0}} if torch.cuda.is_available() else {}
+    where = {"device_map": {"": processes().local_process_index}} if torch.cuda.is_available() else {}
     try:
         tokenizer = load_tokenizer(profile.model)
         model = AutoModelForCausalLM.from_pretrained(
@@ -62,6 +68,10 @@ def load(profile: Profile, adapter: Path | None = None) -> tuple[PreTrainedModel
                 "or use the profile nano, which needs no network."
             )
         ) from error
+    for module in model.modules():
+        if isinstance(module, bnb.nn.Linear4bit):
+            # else bitsandbytes repacks the weights and computes in bfloat16 on the CPUs that can, and on no others
+            module.support_avx512bf16_for_cpu = False
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     model.config.use_cache = True

@@ -39,6 +39,11 @@ class Profile:
     memory_gb: float | None = None
     minutes: float | None = None
 
+    @property
+    def base(self) -> str:
+        """The model's name: the hub's, or its folder's."""
+        return os.path.basename(self.model) if os.path.isabs(self.model) else self.model
+
     def fits(self) -> str:
         memory = f"{self.memory_gb:.1f} GB" if self.memory_gb else "not measured"
         minutes = f"{self.minutes:.0f} min" if self.minutes else "not measured"

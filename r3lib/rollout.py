@@ -7,7 +7,8 @@ cache of the failed attempt (`mark` and `rewind`), a group of reflections shares
 Token ids and named spans are recorded as they are made, so nothing ever tokenizes a text again to find out where the
 reflection was. User messages go through the tokenizer's chat template only.
 
-Rows that have finished leave the batch, and their cache waits for the next message.
+Rows that have finished leave the batch, and their cache waits for the next message. What a row samples depends on its
+number and the seed, not on the other rows: a batch that is split among processes says what the whole one says.
 
 Not here: scoring (r3lib.evaluate), learning (r3lib.trainer).
 """
@@ -19,6 +20,7 @@ import json
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -109,13 +111,16 @@ class Conversation:
     """A batch of conversations with one model. `say` and `put` only queue tokens; `reply` reads them and writes.
 
     Tensors: `_mask` (rows, columns) 1 where the cache column holds a token of that row; a row that finished early or
-    has a shorter message leaves holes, and positions count only its own tokens.
+    has a shorter message leaves holes, and positions count only its own tokens. seed (0 or more) decides what is
+    sampled; `first` is the number of the first row, where this batch is a part of a larger one.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: int, seed: int = 0):
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: int, seed: int = 0, first: int = 0
+    ):
         self.model, self.tokenizer = model, tokenizer
         self.transcripts = [Transcript() for _ in range(rows)]
-        self.generator = torch.Generator(device=model.device).manual_seed(seed)
+        self.seed, self.first, self.replies = seed, first, 0
         self._ends = torch.tensor(end_tokens(model, tokenizer), device=model.device)
         self._cache = DynamicCache(config=model.config)
         self._mask = torch.zeros(rows, 0, dtype=torch.long, device=model.device)
@@ -165,6 +170,7 @@ class Conversation:
         """One tensor (rows,) for each new column: the token written, -1 where the row had finished before."""
         self.read()
         rows = torch.arange(len(self.transcripts), device=self.model.device)  # those still in the batch
+        draws = self._draws(max_new_tokens) if temperature else None
         alive = torch.ones_like(rows, dtype=torch.bool)
         written, outer = [], []
         for step in range(max_new_tokens):
@@ -172,8 +178,8 @@ class Conversation:
                 token = self._logits.argmax(-1)
             else:
                 edges = torch.softmax(self._logits.double() / temperature, -1).cumsum(-1)  # (rows, vocabulary)
-                draw = torch.rand(len(rows), 1, dtype=torch.double, device=edges.device, generator=self.generator)
-                token = torch.searchsorted(edges, draw * edges[:, -1:], right=True).squeeze(1)
+                draw = draws[rows, step, None] * edges[:, -1:]
+                token = torch.searchsorted(edges, draw, right=True).squeeze(1)
             column = torch.full((len(self.transcripts),), -1, device=self.model.device)
             column[rows] = torch.where(alive, token, -1)
             written.append(column)
@@ -189,6 +195,13 @@ class Conversation:
         while outer:
             self._widen(*outer.pop())
         return written
+
+    def _draws(self, columns: int) -> torch.Tensor:
+        """(rows, columns) uniform numbers in [0, 1) for the next message, of the seed, the message and the row."""
+        self.replies += 1
+        numbers = range(self.first, self.first + len(self.transcripts))
+        draws = [np.random.default_rng((self.seed, self.replies, row)).random(columns) for row in numbers]
+        return torch.tensor(np.array(draws), device=self.model.device)
 
     def _narrow(self, keep: torch.Tensor) -> tuple:
         """Go on with these rows of the cache alone; returns what `_widen` needs to bring the others back."""

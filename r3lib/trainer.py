@@ -4,6 +4,9 @@ What differs from stock GRPO is one function: the completion is the reflection, 
 retry that follows it (paper section 3.2). Nothing after the reflection can receive gradient, so the sequence is cut
 there; `whole_transcript=True` keeps the retry behind a mask instead and gives the same gradient.
 
+A run is the same however it is cut: killed and resumed, or shared among processes by `accelerate launch` (each takes
+its part of every step's groups and draws what one process would have drawn there).
+
 `rollout_func` is experimental in TRL 1.x; this is the only module that touches it.
 """
 
@@ -12,6 +15,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
 import shutil
 import time
 import warnings
@@ -25,12 +29,18 @@ import torch
 from datasets import Dataset
 from peft import PeftModel
 from tqdm.auto import tqdm
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import (
+    DynamicCache,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    TrainerCallback,
+    set_seed,
+)
 from trl import GRPOConfig, GRPOTrainer
 
 from r3lib import models
-from r3lib.files import R3Error, rewind
+from r3lib.files import R3Error, read_json, rewind, write_json
 from r3lib.profiles import Profile
 from r3lib.rollout import Conversation, prompt_ids
 from r3lib.tasks import Task
@@ -54,6 +64,19 @@ def training_rows(task: Task, failures: Dataset) -> Dataset:
     return Dataset.from_list([*rows.values()])
 
 
+def in_order(rows: Dataset, count: int, seed: int) -> Dataset:
+    """`count` rows as training takes them: all of them shuffled, then all shuffled anew, and so on.
+
+    The whole run is laid out as one epoch because TRL's sampler, resumed in a later epoch, starts from its first order.
+    """
+    order: list[int] = []
+    for epoch in range(math.ceil(count / len(rows))):
+        once = list(range(len(rows)))
+        random.Random(f"{seed} {epoch}").shuffle(once)
+        order += once
+    return rows.select(order[:count])
+
+
 class ReflectRetry:
     """TRL's `rollout_func`: reflections for a batch of failures, each with the retry that follows it."""
 
@@ -71,8 +94,9 @@ class ReflectRetry:
         problems = [self.problems[json.dumps(messages)] for messages, _ in groups]
         was_training = model.training
         model.eval()
-        seed = hash((self.seed, trainer.state.global_step, trainer.accelerator.process_index)) % 2**31
-        talk = Conversation(model, tokenizer, len(groups), seed)
+        seed = hash((self.seed, trainer.state.global_step)) % 2**31
+        first = trainer.accelerator.process_index * len(prompts)  # each process has as many
+        talk = Conversation(model, tokenizer, len(groups), seed, first)
         talk.start([prompt_ids(tokenizer, messages, self.task.tools(p)) for (messages, _), p in zip(groups, problems)])
         talk.fork([copies for _, copies in groups])
         talk.reply("reflection", self.limit, self.profile.temperature)
@@ -155,7 +179,7 @@ class SharedPrompt(GRPOTrainer):
 
     def _read_reflections(self, model, shared, mask, which, rows, ids, own):
         """TRL's scores of these rows' tokens after the first, which is the prompt's last."""
-        cache = DynamicCache(config=model.config)
+        cache = DynamicCache(config=self.accelerator.unwrap_model(model).config)
         for layer, one in enumerate(shared.layers):
             cache.update(one.keys[which[rows]], one.values[which[rows]], layer)
         labels = ids.masked_fill(own == 0, -100)
@@ -180,7 +204,13 @@ class Progress(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **_):
         self.before, self.tokens = time.monotonic(), state.num_input_tokens_seen
-        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="GRPO on reflections", unit="step")
+        self.bar = tqdm(
+            total=state.max_steps,
+            initial=state.global_step,
+            desc="GRPO on reflections",
+            unit="step",
+            disable=not state.is_world_process_zero,
+        )
 
     def on_train_end(self, args, state, control, **_):
         self.bar.close()
@@ -193,6 +223,8 @@ class Progress(TrainerCallback):
                 f"The loss of step {state.global_step} is {logs['loss']}. Lower learning_rate, or on a card without "
                 "bfloat16 use the profile t4; training goes on from the last checkpoint."
             )
+        if not state.is_world_process_zero:
+            return
         now, tokens = time.monotonic(), logs.get("num_tokens", 0.0)
         entry = {
             "step": state.global_step,
@@ -231,6 +263,65 @@ def nothing_to_learn(reward: float, steps: int) -> str:
     )
 
 
+def config(profile: Profile, out: Path, seed: int, **changes: Any) -> GRPOConfig:
+    """TRL's configuration of a run; `changes` are GRPOConfig's own fields.
+
+    A step's batch of failures x group is shared among the processes, so that it is the same on any number of them, and
+    read in parts of at most `micro_batch`. Raises R3Error if they cannot share it equally, in whole groups.
+    """
+    processes = models.processes().num_processes
+    if profile.failures % processes:
+        raise R3Error(
+            f"{processes} processes cannot share the {profile.failures} failures of a step equally; set `failures` "
+            f"to a multiple of {processes}."
+        )
+    share = profile.failures * profile.group // processes
+    micro_batch = next(size for size in range(min(profile.micro_batch, share), 0, -1) if share % size == 0)
+    given: dict[str, Any] = dict(
+        output_dir=str(out),
+        seed=seed,
+        max_steps=profile.steps,
+        learning_rate=profile.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=max(1, round(0.03 * profile.steps)),
+        beta=profile.beta,
+        temperature=profile.temperature,
+        num_generations=profile.group,
+        max_completion_length=profile.train_reflection_tokens or profile.reflection_tokens,
+        per_device_train_batch_size=micro_batch,
+        gradient_accumulation_steps=share // micro_batch,
+        loss_type="dapo",  # token level: else the first word of a long reflection counts less than that of a short one
+        scale_rewards="group",
+        max_grad_norm=1.0,
+        use_cpu=not torch.cuda.is_available(),
+        bf16=profile.dtype == "bfloat16",
+        fp16=profile.dtype == "float16",
+        shuffle_dataset=False,  # see in_order
+        logging_steps=1,
+        logging_nan_inf_filter=False,  # a loss that is not a number must be seen
+        save_total_limit=1,
+        report_to="none",
+        dataloader_pin_memory=False,
+        log_level="error",
+        disable_tqdm=True,
+        use_bias_correction_kl=False,  # the plain k3 estimate, as in r3lib.loss
+    )
+    return GRPOConfig(**given | changes)
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def _drop_partial_checkpoints(out: Path) -> None:
+    """Remove the checkpoints that a killed run had not finished: `trainer_state.json` is what is written last."""
+    for checkpoint in out.glob("checkpoint-*"):
+        try:
+            json.loads((checkpoint / "trainer_state.json").read_text())
+        except (OSError, ValueError):
+            shutil.rmtree(checkpoint)
+
+
 def train(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -245,61 +336,33 @@ def train(
     """Run `profile.steps` steps of GRPO on the reflections and save the adapter to `out/adapter`.
 
     model: the quantized base from `r3lib.models.load`. A killed run continues from its last checkpoint in `out`, with
-    optimizer, adapter and random states; a finished one is loaded. Paper: KL 0.001, cosine, warm-up 0.03.
+    optimizer, adapter and random states, to the same adapter; a finished one is loaded. Under `accelerate launch` every
+    process calls this with the same arguments; the first writes. Paper: KL 0.001, cosine, warm-up 0.03.
     """
-    out = Path(out)
+    out, state = Path(out), models.processes()
     if (out / "adapter" / "adapter_config.json").exists():
         return models.with_adapter(model, out / "adapter")
-    if len(failures) < profile.failures:
+    rows = training_rows(task, failures)
+    if len(rows) < profile.failures:
         raise R3Error(
-            f"The failure set has {len(failures)} rows, fewer than the {profile.failures} failures of one step; "
+            f"The failure set has {len(rows)} different rows, fewer than the {profile.failures} failures of one step; "
             "build a larger one, or lower `failures` in the profile."
         )
-    rows = training_rows(task, failures)
     rollout = ReflectRetry(task, profile, rows, seed, whole_transcript)
-    accumulate = max(1, profile.failures * profile.group // profile.micro_batch)
-    config = GRPOConfig(
-        output_dir=str(out),
-        seed=seed,
-        max_steps=profile.steps,
-        learning_rate=profile.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=max(1, round(0.03 * profile.steps)),
-        beta=profile.beta,
-        temperature=profile.temperature,
-        num_generations=profile.group,
-        max_completion_length=rollout.limit,
-        per_device_train_batch_size=min(profile.micro_batch, profile.failures * profile.group),
-        gradient_accumulation_steps=accumulate,
-        loss_type="dapo",  # token level: else the first word of a long reflection counts less than that of a short one
-        scale_rewards="group",
-        max_grad_norm=1.0,
-        bf16=profile.dtype == "bfloat16",
-        fp16=profile.dtype == "float16",
-        gradient_checkpointing=model.device.type == "cuda",
-        logging_steps=1,
-        logging_nan_inf_filter=False,  # a loss that is not a number must be seen
-        save_steps=save_steps,
-        save_total_limit=1,
-        report_to="none",
-        dataloader_pin_memory=False,
-        log_level="error",
-        disable_tqdm=True,
-        use_bias_correction_kl=False,  # the plain k3 estimate, as in r3lib.loss
-    )
-    for checkpoint in out.glob("checkpoint-*"):
-        if not (checkpoint / "trainer_state.json").exists():  # written last: the run was killed while saving
-            shutil.rmtree(checkpoint)
-    resume = get_last_checkpoint(str(out)) if out.exists() else None
     log = out / "log.jsonl"
-    done = json.loads((Path(resume) / "trainer_state.json").read_text())["global_step"] if resume else 0
-    rewind(log, done)
+    if state.is_main_process:
+        _drop_partial_checkpoints(out)
+    state.wait_for_everyone()
+    resume = max(out.glob("checkpoint-*"), key=_step, default=None)
+    if state.is_main_process:
+        rewind(log, _step(resume) if resume else 0)
+    set_seed(seed)  # the adapter's first weights
     trainer = SharedPrompt(
         model=model,
         processing_class=tokenizer,
         reward_funcs=retry_reward(task),
-        args=config,
-        train_dataset=rows,
+        args=config(profile, out, seed, save_steps=save_steps, gradient_checkpointing=model.device.type == "cuda"),
+        train_dataset=in_order(rows, profile.steps * profile.failures, seed),
         peft_config=models.lora(profile),
         rollout_func=rollout,
         callbacks=[Progress(log)],
@@ -309,11 +372,17 @@ def train(
         if parameter.requires_grad:  # TRL casts a new adapter over NF4 to bfloat16, a resumed one stays float32
             parameter.data = parameter.data.float()
     with models.memory_explained(profile):
-        trainer.train(resume_from_checkpoint=resume)
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     partial = out / "adapter.partial"
     trainer.save_model(str(partial))
-    shutil.rmtree(out / "adapter", ignore_errors=True)
-    partial.rename(out / "adapter")
-    for checkpoint in out.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
+    if state.is_main_process:
+        (partial / "README.md").unlink()  # TRL's; r3lib.hub writes one that tells the results
+        saved = partial / "adapter_config.json"
+        base = {"base_model_name_or_path": profile.base}  # not the folder it lay in on this machine
+        write_json(saved, read_json(saved) | base)
+        shutil.rmtree(out / "adapter", ignore_errors=True)
+        partial.rename(out / "adapter")
+        for checkpoint in out.glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
+    state.wait_for_everyone()
     return trainer.accelerator.unwrap_model(trainer.model).eval()

@@ -1,0 +1,98 @@
+"""The card of a trained adapter says what its run's results say, and nothing is pushed unless it is asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import huggingface_hub
+import pytest
+from huggingface_hub import ModelCard
+from huggingface_hub.errors import LocalTokenNotFoundError
+
+from r3lib import hub, report
+from r3lib.files import RESULTS, R3Error
+from r3lib.profiles import PROFILES, profile
+
+TASKS = ("countdown", "function_calling")
+
+
+@pytest.fixture(params=TASKS)
+def stored(request):
+    """(profile, runs of the stored seed 0, its task)."""
+    return profile("nano", request.param), report.collect(RESULTS / request.param / "nano" / "seed0"), request.param
+
+
+def test_the_card_holds_the_tables_of_the_results(stored):
+    chosen, runs, task = stored
+    text = hub.card(chosen, runs, f"someone/r3-{task}")
+    for temperature in (chosen.temperature, 0.0):
+        assert report.table(runs, temperature) in text
+    record = next(r.record for r in runs if r.record["trained"])
+    for word in (record["commit"], record["packages"]["trl"], record["machine"], f"seed {record['seed']}"):
+        assert word in text
+    for name in ("learning_rate", "beta", "group", "steps"):
+        assert f"| {name} | {record['settings'][name]} |" in text
+
+
+def test_the_hub_can_read_the_card(stored, tmp_path):
+    chosen, runs, task = stored
+    hub.write_card(tmp_path, chosen, runs)
+    data = ModelCard.load(tmp_path / "README.md").data.to_dict()
+    assert data["library_name"] == "peft" and data["license"] == "apache-2.0" and "arXiv:2505.24726" in data["tags"]
+    assert "base_model" not in data  # r3-nano is in this repository, not on the hub
+
+
+def test_a_real_model_is_named_with_its_licence(stored, monkeypatch):
+    _, runs, _ = stored
+    monkeypatch.setattr(report, "table", lambda runs, temperature: "")
+    named = {
+        name: hub.card(dataclasses.replace(PROFILES["rtx24"], model=name), runs, "a/b")
+        for name in ("Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-3B-Instruct", "meta-llama/Llama-3.2-1B-Instruct")
+    }
+    found = {name: ModelCard(text).data.to_dict() for name, text in named.items()}
+    assert all(data["base_model"] == name for name, data in found.items())
+    assert [data["license"] for data in found.values()] == ["apache-2.0", "other", "llama3.2"]
+    assert found["Qwen/Qwen2.5-3B-Instruct"]["license_name"] == "qwen-research"
+
+
+def test_a_run_that_is_not_finished_has_no_card(stored):
+    chosen, runs, _ = stored
+    with pytest.raises(R3Error, match="run the experiment to its end"):
+        hub.card(chosen, [run for run in runs if not run.record["trained"]], "a/b")
+
+
+class FakeHub:
+    """Stands in for the hub's client; remembers what it was asked."""
+
+    def __init__(self, error: Exception | None = None):
+        self.error, self.asked = error, []
+
+    def create_repo(self, name, **options):
+        if self.error:
+            raise self.error
+        self.asked.append(("create_repo", name, options))
+
+    def upload_folder(self, **options):
+        self.asked.append(("upload_folder", options))
+
+
+def test_push_uploads_the_folder_without_what_names_this_machine(tmp_path, monkeypatch):
+    fake = FakeHub()
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: fake)
+    assert hub.push(tmp_path, "someone/adapter") == "https://huggingface.co/someone/adapter"
+    (_, name, made), (_, sent) = fake.asked
+    assert name == sent["repo_id"] == "someone/adapter" and made == {"exist_ok": True}
+    assert sent["folder_path"] == tmp_path and sent["ignore_patterns"] == ["training_args.bin"]
+
+
+@pytest.mark.parametrize("error", [LocalTokenNotFoundError("Token is required"), ConnectionError("no network")])
+def test_a_push_that_fails_says_what_to_do_and_where_the_adapter_is(tmp_path, monkeypatch, error):
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: FakeHub(error))
+    with pytest.raises(R3Error, match="hf auth login") as caught:
+        hub.push(tmp_path, "someone/adapter")
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_a_name_that_is_none_is_told(tmp_path):
+    with pytest.raises(R3Error, match="OWNER/NAME"):
+        hub.push(tmp_path, "no/such/name")
