@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, PretrainedConfig
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedTokenizerBase
 
 from r3lib import families, models
 from r3lib.files import R3Error, read_json, read_jsonl, write_json
@@ -67,19 +67,22 @@ def half_right() -> Task:
     )
 
 
+def failures_for(profile: Profile, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+    """Failures of two steps, each of about PROMPT_TOKENS tokens."""
+    words = "The numbers are not the ones that were given. "
+    long = words * (1 + PROMPT_TOKENS // len(tokenizer(words)["input_ids"]))
+    texts = [f"{i} {long}" for i in range(profile.failures * 2)]
+    return Dataset.from_list([{"problem": json.dumps({"text": t}), "answer": "I do not know."} for t in texts])
+
+
 def steps(profile: Profile, cap: int | None, work: Path) -> dict:
     """Train for a few steps under a cap in GB (None: no cap); seconds a step, tokens a reflection, peak of memory."""
     if cap:
         total = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, cap * 2**30 / total))
     model, tokenizer = models.load(profile)
-    words = "The numbers are not the ones that were given. "
-    long = words * (1 + PROMPT_TOKENS // len(tokenizer(words)["input_ids"]))
-    failed = [
-        {"problem": json.dumps({"text": f"{i} {long}"}), "answer": "I do not know."}
-        for i in range(profile.failures * 2)
-    ]
-    train(model, tokenizer, half_right(), Dataset.from_list(failed), profile, work / "train", save_steps=10**6)
+    found = failures_for(profile, tokenizer)
+    train(model, tokenizer, half_right(), found, profile, work / "train", save_steps=10**6)
     log = read_jsonl(work / "train" / "log.jsonl")[1:]  # the first step warms up
     peak = torch.cuda.max_memory_reserved() / 2**30 if torch.cuda.is_available() else None
     return {

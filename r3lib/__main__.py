@@ -24,6 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument(
             "--profile", default=None, help="nano, t4, rtx12, rtx24 or paper (default: R3_PROFILE or nano)"
         )
+        command.add_argument(
+            "--vllm", choices=("colocate", "server"), help="let vLLM write in training (TRL's two modes; without NF4)"
+        )
     reproduce.add_argument("--seed", type=int, default=0)
     reproduce.add_argument("--out", type=Path, default=Path("runs"), help="folder for everything this makes")
     reproduce.add_argument(

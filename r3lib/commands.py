@@ -8,7 +8,7 @@ from pathlib import Path
 from r3lib import doctor, experiment, hub, models, plots, readiness, report
 from r3lib.countdown_data import key
 from r3lib.files import DATA, RESULTS, ROOT, R3Error, read_json, read_jsonl, whole, write_json, write_text
-from r3lib.profiles import profile
+from r3lib.profiles import Profile, profile
 from r3lib.tasks import Task
 
 README = ROOT / "README.md"
@@ -18,6 +18,11 @@ def _task(name: str) -> Task:
     if name not in experiment.TASKS:
         raise R3Error(f"There is no task {name!r}; choose one of {', '.join(experiment.TASKS)}.")
     return experiment.TASKS[name]
+
+
+def _profile(options: argparse.Namespace) -> Profile:
+    chosen = profile(options.profile, options.task)
+    return experiment.quick(chosen, vllm=options.vllm) if options.vllm else chosen
 
 
 def _figure(path: Path, figure) -> None:
@@ -34,7 +39,7 @@ def _figure(path: Path, figure) -> None:
 
 def reproduce(options: argparse.Namespace) -> None:
     """One seed of an experiment at the sampling temperature, then its table, plots and page, beside the stored runs."""
-    task, chosen = _task(options.task), profile(options.profile, options.task)
+    task, chosen = _task(options.task), _profile(options)
     chosen = experiment.quick(chosen, test_problems=min(options.test_problems, chosen.test_problems))
     name = f"{task.name}-{experiment.model_name(chosen)}-seed{options.seed}"
     out = options.out / name
@@ -67,7 +72,7 @@ def reproduce(options: argparse.Namespace) -> None:
 
 def experiment_(options: argparse.Namespace) -> None:
     """All seeds, into results/<task>/<profile>/seed<k>; then the report."""
-    task, chosen = _task(options.task), profile(options.profile, options.task)
+    task, chosen = _task(options.task), _profile(options)
     for seed in options.seeds:
         out = RESULTS / task.name / chosen.name / f"seed{seed}"
         work = ROOT / "runs" / task.name / chosen.name / f"seed{seed}"

@@ -59,7 +59,9 @@ def model_name(profile: Profile) -> str:
 
 
 def settings(profile: Profile) -> dict:
-    return {k: v for k, v in asdict(profile).items() if k not in ("model", "memory_gb", "minutes")}
+    """What a profile sets and a result depends on."""
+    given = asdict(profile).items()
+    return {k: v for k, v in given if k not in ("model", "memory_gb", "minutes") and v is not None}
 
 
 def provenance(profile: Profile) -> dict:

@@ -35,6 +35,7 @@ class Profile:
     train_problems: int = 4000
     test_problems: int = 1000
     rows: int = 32  # conversations generated at once
+    vllm: str | None = None  # who writes the reflections in training: None, this process; TRL's "colocate" or "server"
     hub_data: bool = True  # problems from the paper's data set on the hub, else those in data/
     memory_gb: float | None = None
     minutes: float | None = None

@@ -42,7 +42,7 @@ from trl import GRPOConfig, GRPOTrainer
 from r3lib import models
 from r3lib.files import R3Error, read_json, rewind, write_json
 from r3lib.profiles import Profile
-from r3lib.rollout import Conversation, prompt_ids
+from r3lib.rollout import Conversation, Served, prompt_ids
 from r3lib.tasks import Task
 
 
@@ -96,7 +96,10 @@ class ReflectRetry:
         model.eval()
         seed = hash((self.seed, trainer.state.global_step)) % 2**31
         first = trainer.accelerator.process_index * len(prompts)  # each process has as many
-        talk = Conversation(model, tokenizer, len(groups), seed, first)
+        if trainer.use_vllm:
+            talk = Served(trainer.vllm_generation, model, tokenizer, len(groups))
+        else:
+            talk = Conversation(model, tokenizer, len(groups), seed, first)
         talk.start([prompt_ids(tokenizer, messages, self.task.tools(p)) for (messages, _), p in zip(groups, problems)])
         talk.fork([copies for _, copies in groups])
         talk.reply("reflection", self.limit, self.profile.temperature)
@@ -105,13 +108,15 @@ class ReflectRetry:
         model.train(was_training)
         out: dict[str, Any] = {
             "prompt_ids": [t.tokens("prompt") for t in talk.transcripts],
-            "logprobs": None,
+            "logprobs": talk.logprobs["reflection"] if trainer.use_vllm else None,
             "retry": retries,
         }
         if self.whole_transcript:
             starts = [t.spans["reflection"][0] for t in talk.transcripts]
             out["completion_ids"] = [t.ids[s:] for t, s in zip(talk.transcripts, starts)]
             out["env_mask"] = [t.mask("reflection")[s:] for t, s in zip(talk.transcripts, starts)]
+            if trainer.use_vllm:  # of the tokens behind the mask none is needed
+                out["logprobs"] = [p + [0.0] * (len(m) - len(p)) for p, m in zip(out["logprobs"], out["env_mask"])]
         else:
             out["completion_ids"] = [t.tokens("reflection") for t in talk.transcripts]
         self.seconds += time.monotonic() - started
@@ -267,13 +272,19 @@ def config(profile: Profile, out: Path, seed: int, **changes: Any) -> GRPOConfig
     """TRL's configuration of a run; `changes` are GRPOConfig's own fields.
 
     A step's batch of failures x group is shared among the processes, so that it is the same on any number of them, and
-    read in parts of at most `micro_batch`. Raises R3Error if they cannot share it equally, in whole groups.
+    read in parts of at most `micro_batch`. Raises R3Error if they cannot share it equally, in whole groups, or vLLM is
+    asked for over NF4.
     """
     processes = models.processes().num_processes
     if profile.failures % processes:
         raise R3Error(
             f"{processes} processes cannot share the {profile.failures} failures of a step equally; set `failures` "
             f"to a multiple of {processes}."
+        )
+    if profile.vllm and profile.four_bit:
+        raise R3Error(
+            "vLLM gets the weights with the adapter merged in, which NF4 weights cannot take without loss; use "
+            "`quick(profile, four_bit=False)`, or leave vLLM out."
         )
     share = profile.failures * profile.group // processes
     micro_batch = next(size for size in range(min(profile.micro_batch, share), 0, -1) if share % size == 0)
@@ -305,6 +316,11 @@ def config(profile: Profile, out: Path, seed: int, **changes: Any) -> GRPOConfig
         log_level="error",
         disable_tqdm=True,
         use_bias_correction_kl=False,  # the plain k3 estimate, as in r3lib.loss
+        use_vllm=profile.vllm is not None,
+        vllm_mode=profile.vllm or "colocate",
+        vllm_max_model_length=8192,  # prompt, attempt, reflection and retry; the model's own may be far more than fits
+        vllm_importance_sampling_mode="token_truncate",
+        vllm_importance_sampling_clip_max=2.0,
     )
     return GRPOConfig(**given | changes)
 

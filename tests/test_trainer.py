@@ -273,6 +273,7 @@ def rollouts(nano, small, failures):
     trainer = SimpleNamespace(
         model=model,
         processing_class=tokenizer,
+        use_vllm=False,
         state=SimpleNamespace(global_step=0),
         accelerator=SimpleNamespace(unwrap_model=lambda m: m, process_index=0),
     )
