@@ -37,7 +37,11 @@ readiness: $(VENV)/.core
 bench: $(VENV)/.core
 	$(RUN) benchmarks/verifier.py
 	$(RUN) benchmarks/verifier_function_calling.py
+	$(RUN) benchmarks/choices.py
+	$(RUN) benchmarks/failures.py
+	$(RUN) benchmarks/step.py
 	$(RUN) benchmarks/reproduce.py
+	$(RUN) benchmarks/table.py
 
 lock:
 	$(PYTHON) -m venv .lock-venv

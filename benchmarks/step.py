@@ -1,8 +1,9 @@
 """One training step of the kit beside one of stock TRL: same model, failures, batch, lengths, settings and seed.
 
 Stock TRL is GRPOTrainer with a reward function that lets the model retry through `generate`: what a reader of the
-paper would write. Both take the steps of one run, the first of which warms up and is not counted; each run has a process
-of its own, and the two take turns. A step's time is the whole step's: rollout, verdicts, log-probabilities, update.
+paper would write. Both take the steps of one run, the first of which warms up and is not counted; each run has a
+process of its own, and the two take turns. A step's time is the whole step's: rollout, verdicts, log-probabilities,
+update.
 
 The share of the compute bound is the arithmetic that a step cannot do without (two operations a weight for every token
 that must be read once, and twice that again for the tokens that are trained), over what the machine multiplies in the

@@ -106,7 +106,7 @@ def obstacles(profile: Profile, here: Machine) -> list[str]:
         return out
     if here.gpu_memory * SPARE < need:
         out.append(
-            f"{here.gpu_memory:.1f} GB of the GPU are free, too little: lower `failures`, `rows`, `micro_batch` "
+            f"{here.gpu_memory:.1f} GB of the GPU are free, too little: lower `rows`, `micro_batch` "
             "or the lengths, or take a smaller model"
         )
     if profile.dtype == "bfloat16" and not here.bf16:
@@ -121,9 +121,9 @@ def obstacles(profile: Profile, here: Machine) -> list[str]:
 
 
 def best(here: Machine) -> Profile:
-    """The largest profile that only wants its weights fetched, else nano."""
+    """The largest profile (they stand in that order) that only wants its weights fetched, else nano."""
     fits = [p for p in PROFILES.values() if p.name != "paper" and not obstacles(p, here)]
-    return max(fits, key=lambda p: (p.name != "nano", needs(p)[0]), default=PROFILES["nano"])
+    return fits[-1] if fits else PROFILES["nano"]
 
 
 def text(here: Machine) -> str:

@@ -102,13 +102,16 @@ def _failures(
     profile: Profile,
     seed: int,
 ) -> list[dict]:
-    talk = Conversation(model, tokenizer, len(problems), seed)
-    talk.start([prompt_ids(tokenizer, task.messages(p), task.tools(p)) for p in problems])
-    talk.fork([profile.failure_samples] * len(problems))
-    answers = talk.reply("attempt", profile.attempt_tokens, profile.temperature)
-    rows = []
+    samples, answers, rows = profile.failure_samples, [], []
+    at_once = max(1, profile.rows // samples)  # problems
+    for start in range(0, len(problems), at_once):
+        part = problems[start : start + at_once]
+        talk = Conversation(model, tokenizer, len(part), seed, first=start * samples)
+        talk.start([prompt_ids(tokenizer, task.messages(p), task.tools(p)) for p in part])
+        talk.fork([samples] * len(part))
+        answers += talk.reply("attempt", profile.attempt_tokens, profile.temperature)
     for i, problem in enumerate(problems):
-        own = answers[i * profile.failure_samples : (i + 1) * profile.failure_samples]
+        own = answers[i * samples : (i + 1) * samples]
         wrong = {a: v for a in own if not (v := task.verify(problem, a)).ok}
         difficulty = sum(a in wrong for a in own) / len(own)
         rows += [

@@ -113,7 +113,7 @@ def memory_explained(profile: Profile) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise R3Error(
             f"The GPU ran out of memory with the profile {profile.name}. Lower, with `quick(profile, ...)`: rows "
-            f"({profile.rows}) and failures ({profile.failures}) if it was writing, micro_batch "
+            f"({profile.rows}) if it was writing, which costs time and changes nothing else, micro_batch "
             f"({profile.micro_batch}) or train_reflection_tokens if it was training; or take a smaller model. What "
             "was finished is kept."
         ) from error

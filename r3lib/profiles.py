@@ -34,7 +34,7 @@ class Profile:
     failure_samples: int = 8  # answers per problem when the failure set is built (paper: up to 64)
     train_problems: int = 4000
     test_problems: int = 1000
-    rows: int = 32  # conversations generated at once
+    rows: int = 32  # conversations written at once: more are faster and take more memory; nothing else changes
     vllm: str | None = None  # who writes the reflections in training: None, this process; TRL's "colocate" or "server"
     hub_data: bool = True  # problems from the paper's data set on the hub, else those in data/
     memory_gb: float | None = None
@@ -78,9 +78,9 @@ PROFILES = {
             memory_gb=2.7,  # benchmarks/results/reproduce.json
             minutes=8.2,
         ),
-        Profile("t4", "Qwen/Qwen2.5-1.5B-Instruct", dtype="float16", failures=8, micro_batch=4, rows=16),
-        Profile("rtx12", "Qwen/Qwen2.5-1.5B-Instruct", failures=16, micro_batch=4, rows=32),
-        Profile("rtx24", "Qwen/Qwen2.5-3B-Instruct", failures=32, micro_batch=8, rows=64),
+        Profile("t4", "Qwen/Qwen2.5-1.5B-Instruct", dtype="float16", failures=8, micro_batch=4, rows=32),
+        Profile("rtx12", "Qwen/Qwen2.5-1.5B-Instruct", failures=16, micro_batch=4, rows=64),
+        Profile("rtx24", "Qwen/Qwen2.5-3B-Instruct", failures=32, micro_batch=8, rows=128),
         Profile(
             "paper",
             "Qwen/Qwen2.5-1.5B-Instruct",

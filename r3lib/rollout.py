@@ -115,6 +115,8 @@ class Conversation:
     sampled; `first` is the number of the first row, where this batch is a part of a larger one.
     """
 
+    leave_below = 0.5  # the share of rows still writing at which the others leave: each time costs a copy of the cache
+
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: int, seed: int = 0, first: int = 0
     ):
@@ -189,7 +191,9 @@ class Conversation:
             self._forward(token[:, None], alive[:, None].long())
             alive = still
             keep = alive.nonzero().squeeze(1)
-            if 2 * len(keep) <= len(rows) and all(x.keys.shape[2] == self._mask.shape[1] for x in self._cache.layers):
+            if len(keep) <= self.leave_below * len(rows) and all(
+                x.keys.shape[2] == self._mask.shape[1] for x in self._cache.layers
+            ):
                 outer.append(self._narrow(keep))
                 rows, alive, self._logits = rows[keep], alive[keep], self._logits[keep]
         while outer:

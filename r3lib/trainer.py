@@ -19,6 +19,7 @@ import random
 import shutil
 import time
 import warnings
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -89,28 +90,49 @@ class ReflectRetry:
     def __call__(self, prompts: list[list[dict]], trainer: GRPOTrainer) -> dict[str, list]:
         """prompts: TRL's batch, each failure repeated G times in a row; returns the lists that TRL asks for."""
         started = time.monotonic()
-        model, tokenizer = trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class
-        groups = [(json.loads(key), len(list(same))) for key, same in groupby(json.dumps(p) for p in prompts)]
-        problems = [self.problems[json.dumps(messages)] for messages, _ in groups]
+        model = trainer.accelerator.unwrap_model(trainer.model)
         was_training = model.training
         model.eval()
-        seed = hash((self.seed, trainer.state.global_step)) % 2**31
         first = trainer.accelerator.process_index * len(prompts)  # each process has as many
+        out: dict[str, list] = {}
+        for groups in self.parts(prompts):
+            for name, values in self.converse(groups, trainer, model, first).items():
+                out.setdefault(name, []).extend(values)
+            first += sum(copies for _, copies in groups)
+        model.train(was_training)
+        self.seconds += time.monotonic() - started
+        return {"logprobs": None, **out}
+
+    def parts(self, prompts: list[list[dict]]) -> Iterator[list[tuple[list[dict], int]]]:
+        """Groups (messages, copies) in parts of at most `profile.rows` conversations; a larger group is a part."""
+        part: list[tuple[list[dict], int]] = []
+        for key, same in groupby(json.dumps(p) for p in prompts):
+            copies = len(list(same))
+            if part and sum(n for _, n in part) + copies > self.profile.rows:
+                yield part
+                part = []
+            part.append((json.loads(key), copies))
+        yield part
+
+    def converse(
+        self, groups: list[tuple[list[dict], int]], trainer: GRPOTrainer, model, first: int
+    ) -> dict[str, list]:
+        """Reflections and retries of these groups, written together."""
+        tokenizer = trainer.processing_class
+        problems = [self.problems[json.dumps(messages)] for messages, _ in groups]
         if trainer.use_vllm:
             talk = Served(trainer.vllm_generation, model, tokenizer, len(groups))
         else:
+            seed = hash((self.seed, trainer.state.global_step)) % 2**31
             talk = Conversation(model, tokenizer, len(groups), seed, first)
         talk.start([prompt_ids(tokenizer, messages, self.task.tools(p)) for (messages, _), p in zip(groups, problems)])
         talk.fork([copies for _, copies in groups])
         talk.reply("reflection", self.limit, self.profile.temperature)
         talk.say([self.task.ask(p) for p, (_, copies) in zip(problems, groups) for _ in range(copies)], "retry_prompt")
         retries = talk.reply("retry", self.profile.retry_tokens, self.profile.temperature)
-        model.train(was_training)
-        out: dict[str, Any] = {
-            "prompt_ids": [t.tokens("prompt") for t in talk.transcripts],
-            "logprobs": talk.logprobs["reflection"] if trainer.use_vllm else None,
-            "retry": retries,
-        }
+        out: dict[str, list] = {"prompt_ids": [t.tokens("prompt") for t in talk.transcripts], "retry": retries}
+        if trainer.use_vllm:
+            out["logprobs"] = talk.logprobs["reflection"]
         if self.whole_transcript:
             starts = [t.spans["reflection"][0] for t in talk.transcripts]
             out["completion_ids"] = [t.ids[s:] for t, s in zip(talk.transcripts, starts)]
@@ -119,7 +141,6 @@ class ReflectRetry:
                 out["logprobs"] = [p + [0.0] * (len(m) - len(p)) for p, m in zip(out["logprobs"], out["env_mask"])]
         else:
             out["completion_ids"] = [t.tokens("reflection") for t in talk.transcripts]
-        self.seconds += time.monotonic() - started
         return out
 
 

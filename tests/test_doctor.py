@@ -38,7 +38,7 @@ def test_each_machine_gets_the_largest_profile_that_it_can_run():
         ("t4", LAPTOP._replace(driver=True), "CPU build"),
         ("t4", LAPTOP._replace(driver=True, cuda="13.0"), "update the driver"),
         ("rtx12", T4, "no bfloat16: use the profile t4"),
-        ("rtx24", T4, "14.6 GB of the GPU are free"),
+        ("rtx24", BIG._replace(gpu_memory=9.5), "9.5 GB of the GPU are free"),
         ("rtx24", BIG._replace(disk=3.0), "set HF_HOME"),
         ("rtx24", BIG, "hf download Qwen/Qwen2.5-3B-Instruct"),
     ],

@@ -29,13 +29,19 @@ def profile(small):
     return dataclasses.replace(small, rows=2, failure_samples=4)
 
 
+def one_problem_at_a_time(parts, samples: int):
+    """The replies to each problem of every part; four samples are more than the two rows that are written at once."""
+    return (part[i : i + samples] for part in parts for i in range(0, len(part), samples))
+
+
 @pytest.fixture
 def build(tiny, profile, tmp_path, scripted):
     """build(replies, seed): the failure set in tmp_path/set, made from scripted parts."""
 
     def call(replies, seed: int = 0, problems=PROBLEMS, **changes) -> Dataset:
-        scripted(failures, replies)
-        return failures.build(*tiny, TASK, problems, dataclasses.replace(profile, **changes), tmp_path / "set", seed)
+        changed = dataclasses.replace(profile, **changes)
+        scripted(failures, one_problem_at_a_time(replies, changed.failure_samples))
+        return failures.build(*tiny, TASK, problems, changed, tmp_path / "set", seed)
 
     return call
 
@@ -62,7 +68,7 @@ def test_distinct_wrong_answers_are_kept_with_their_difficulty(build):
 
 
 def test_the_model_is_asked_through_the_chat_template(tiny, profile, tmp_path, scripted):
-    seen = scripted(failures, REPLIES)
+    seen = scripted(failures, one_problem_at_a_time(REPLIES, profile.failure_samples))
     failures.build(*tiny, TASK, PROBLEMS, profile, tmp_path / "set")
     prompts = [tiny[1].decode(t.tokens("prompt")) for _, transcripts in seen for t in transcripts]
     assert prompts == [

@@ -9,13 +9,15 @@ import json
 import pytest
 import torch
 from datasets import Dataset
-from peft import PeftModel
+from peft import PeftModel, get_peft_model
 from test_rollout import assert_cache_is_exact, sampled
 from test_trainer import Alternating
 from transformers import AutoModelForCausalLM
 
 from r3lib import families, models
+from r3lib.countdown import TASK
 from r3lib.files import read_jsonl
+from r3lib.loss import masked_grpo_loss, token_logps
 from r3lib.profiles import PROFILES
 from r3lib.trainer import train
 
@@ -62,7 +64,7 @@ def test_an_estimate_grows_with_what_it_is_made_of():
         {"four_bit": False},
         {"lora_rank": 64},
         {"model": "Qwen/Qwen2.5-7B-Instruct"},
-        {"failures": 64},
+        {"rows": 512},
         {"reflection_tokens": 1024},
     ):
         assert families.estimate(dataclasses.replace(profile, **change)) > base, change
@@ -130,3 +132,32 @@ def test_training_in_nf4_resumes_saves_and_merges(folder, tiny_profile, failures
         merged = beside.merge_and_unload()(ids).logits
     assert not torch.equal(plain, told)
     torch.testing.assert_close(told, merged, atol=1e-4, rtol=0)
+
+
+def test_half_precision_with_a_float32_adapter_stays_finite(folder, tiny_profile, problems):
+    """A T4 has no bfloat16: NF4 computed in float16 under autocast, the adapter in float32, the loss scaled as a GPU's
+    scaler does. Loss and gradients are finite and near those of float32. (TRL's float16 needs a GPU; this does not.)"""
+    found = {}
+    for dtype in ("float32", "float16"):
+        torch.manual_seed(0)
+        base, tokenizer = models.load(dataclasses.replace(tiny_profile, dtype=dtype))
+        model = get_peft_model(base, models.lora(tiny_profile))
+        moved = [p for n, p in model.named_parameters() if "lora_" in n]
+        assert {p.dtype for p in moved} == {torch.float32}
+        assert {p.dtype for n, p in model.named_parameters() if "embed_tokens" in n} == {getattr(torch, dtype)}
+        with torch.no_grad():
+            for n, p in model.named_parameters():
+                if "lora_B" in n:
+                    p.copy_(torch.linspace(-0.1, 0.1, p.numel()).view_as(p))
+        batch = tokenizer([TASK.ask(p) for p in problems[:4]], return_tensors="pt", padding=True)
+        ids, attention, scale = batch["input_ids"], batch["attention_mask"], 2.0**12
+        advantages = torch.tensor([1.0, -1.0, 0.5, -0.5])
+        with torch.autocast("cpu", torch.float16, enabled=dtype == "float16"):
+            logps = token_logps(model, ids, attention, 6)
+        loss, _ = masked_grpo_loss(logps, torch.ones_like(logps), advantages, ref_logps=logps.detach() - 0.1, beta=0.1)
+        (loss * scale).backward()
+        gradients = torch.cat([p.grad.flatten() / scale for p in moved])
+        assert logps.dtype == torch.float32 and torch.isfinite(loss) and torch.isfinite(gradients).all()
+        found[dtype] = loss.detach(), gradients
+    assert found["float16"][0] == pytest.approx(float(found["float32"][0]), abs=1e-2)
+    assert torch.cosine_similarity(found["float16"][1], found["float32"][1], 0) > 0.99

@@ -27,6 +27,10 @@ from r3lib.files import ROOT, R3Error, read_json, read_jsonl
 from r3lib.tasks import Verdict
 
 SEED, KILLS = 3, 3
+TWO = (  # processes; on the CPU where there is no GPU
+    *("-m", "accelerate.commands.launch", "--config_file", str(ROOT / "cluster" / "node8.yaml")),
+    *("--num_processes", "2", "--main_process_port", "0"),
+)
 ENVIRONMENT = os.environ | {
     "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
     "OMP_NUM_THREADS": "1",
@@ -92,10 +96,7 @@ def alone(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
     out = tmp_path_factory.mktemp("pair") / "run"
-    several = (
-        "-m accelerate.commands.launch --multi_gpu --num_processes 2 --main_process_port 0"  # here: two CPU processes
-    )
-    finish(launch(out, "experiment", *several.split()), out)
+    finish(launch(out, "experiment", *TWO), out)
     return out
 
 
@@ -163,6 +164,27 @@ def test_a_run_killed_at_random_moments_ends_with_the_bits_of_a_whole_one(alone,
     assert steps[0] == steps[1] == list(range(1, 11))
     rewards = [[json.dumps(line["reward"]) for line in read_jsonl(out / "train" / "log.jsonl")] for out in outs]
     assert rewards[0] == rewards[1]
+
+
+def test_a_run_begun_by_one_process_is_ended_by_two(alone, tmp_path):
+    """Killed with some steps done; two processes go on from there to the adapter of one."""
+    outs = [tmp_path / name for name in ("whole", "begun")]
+    for out in outs:
+        out.mkdir()
+        (out / "failures").symlink_to(alone / "work" / "failures")
+    finish(launch(outs[0], "train"), outs[0])
+    process = launch(outs[1], "train")
+    while process.poll() is None and not (outs[1] / "train" / "checkpoint-3").exists():
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    done = len(read_jsonl(outs[1] / "train" / "log.jsonl"))
+    finish(launch(outs[1], "train", *TWO), outs[1])
+    whole, begun = (adapter(out / "train") for out in outs)
+    for name in whole:
+        torch.testing.assert_close(begun[name], whole[name], atol=0.02 * tiny_run().learning_rate, rtol=0)
+    steps = [line["step"] for line in read_jsonl(outs[1] / "train" / "log.jsonl")]
+    assert 2 <= done < 10 and steps == list(range(1, 11))
 
 
 if __name__ == "__main__":

@@ -280,7 +280,17 @@ def rollouts(nano, small, failures):
     prompts = [rows[i]["prompt"] for i in (3, 0) for _ in range(small.group)]
     expected = [prompt_ids(tokenizer, prompt) for prompt in prompts]
     cut, whole = (ReflectRetry(TASK, small, rows, 1, keep)(prompts, trainer) for keep in (False, True))
-    return SimpleNamespace(expected=expected, cut=cut, whole=whole)
+    return SimpleNamespace(expected=expected, cut=cut, whole=whole, trainer=trainer)
+
+
+def test_a_batch_written_in_parts_is_the_same(rollouts, nano, small, failures):
+    """`rows` bounds memory and decides nothing: one group at a time gives the rollouts of both together."""
+    rows = training_rows(TASK, failures)
+    prompts = [rows[i]["prompt"] for i in (3, 0) for _ in range(small.group)]
+    one_by_one = dataclasses.replace(small, rows=small.group + 1)
+    rollout = ReflectRetry(TASK, one_by_one, rows, 1)
+    assert [[copies for _, copies in part] for part in rollout.parts(prompts)] == [[small.group], [small.group]]
+    assert rollout(prompts, rollouts.trainer) == rollouts.cut
 
 
 def test_groups_share_their_prompt(rollouts, small):

@@ -1,0 +1,200 @@
+"""Tables of what the benchmarks measured, for benchmarks/README.md, and of what the paper's scale takes, for cluster/.
+
+No figure is typed: what no file in results/ tells is "not measured".
+
+Usage: python benchmarks/table.py (the last step of `make bench`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from r3lib import families, report
+from r3lib.files import ROOT, read_json
+from r3lib.profiles import PROFILES
+
+sys.path.insert(0, str(Path(__file__).parent))
+import fit
+from step import needed_operations
+
+RESULTS = Path(__file__).parent / "results"
+PROMPT, AGAIN = 700, 350  # tokens assumed of a failed conversation and of the task asked again (families.estimate)
+H100 = 989e12  # operations a second in bfloat16, dense, by its maker's data sheet
+NONE = "not measured"
+
+
+def read(name: str) -> dict:
+    """A benchmark's result, empty if it was not run."""
+    path = RESULTS / f"{name}.json"
+    return read_json(path) if path.exists() else {}
+
+
+def lines(head: str, rows: list[list[str]]) -> str:
+    """A markdown table."""
+    names = head.split("|")
+    return "\n".join("| " + " | ".join(row) + " |" for row in (names, ["---"] * len(names), *rows))
+
+
+def where(found: dict) -> str:
+    """The machine of a result, in words."""
+    return f"{found.get('device', 'CPU')}, {found['machine']['cores']} cores, Python {found['machine']['python']}"
+
+
+def times(found: dict) -> str:
+    return f"{found['median']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+
+
+def steps() -> str:
+    rows = []
+    for name, found in read("step").items():
+        for kind, label in (("r3", "the kit"), ("stock", "stock TRL")):
+            one = found[kind]
+            rows.append(
+                [
+                    f"{name}, {label}",
+                    f"{one['seconds_per_step']:.2f} ({one['seconds_low']:.2f} to {one['seconds_high']:.2f})",
+                    f"{one['tokens_per_second']:,}",
+                    f"{one['gpu_gb'] or one['memory_gb']:.1f}",
+                    f"{100 * one['share_of_compute_bound']:.1f} %",
+                    times(found["times_faster"]) if kind == "r3" else "1",
+                ]
+            )
+        rows[-2][0] += f" ({found['batch']}; {where(found)})"
+    measured = " ".join(read("step"))
+    rows += [[name, *[NONE] * 5] for name in fit.MODELS if f"{name} on " not in measured]
+    return lines("one step|s|tokens/s|GB|of the compute bound|times faster", rows)
+
+
+def choices() -> str:
+    found = read("choices")
+    rows = []
+    for name, one in found["choices"].items():
+        if "error" in one:
+            rows.append([name, "", "", one["error"]])
+            continue
+        extra = f", after {one['seconds_to_compile']:.0f} s of compiling" if "seconds_to_compile" in one else ""
+        rows.append(
+            [
+                name,
+                f"{one['seconds_with']:.2f}",
+                f"{one['seconds_without']:.2f}",
+                times(one["times_faster"]) + extra,
+            ]
+        )
+    return f"{lines('choice|s with it|s without|times faster', rows)}\n\n{where(found)}, r3-nano."
+
+
+def fits() -> str:
+    found, rows = read("fit"), []
+    for name in fit.MODELS:
+        for cap, profile in fit.PROFILE_OF.items():
+            one = found.get(f"{name} under {cap} GB")
+            estimate = f"{families.estimate(fit.profile_for(cap, name)):.1f}"
+            if one is None:
+                cells = [NONE, NONE]
+            elif "error" in one:
+                cells = [one["error"], ""]
+            else:
+                cells = [f"{one['peak_gb']:.1f}", f"{one['seconds_per_step']:.1f}"]
+            rows.append([name.rpartition("/")[2], f"{cap} GB ({profile})", estimate, *cells])
+    return lines("model|cap (settings of)|estimated GB|peak GB|s a step", rows)
+
+
+def failure_sets() -> str:
+    found = read("failures")
+    rows = [
+        [
+            f"{one['failures']:,}",
+            f"{one['seconds']:,.0f}",
+            f"{one['ms_per_failure']:.2f}",
+            f"{one['ms_per_failure_laid_out']:.3f}",
+            f"{one['memory_gb']:.1f}",
+            f"{one['bytes_per_failure']:,}",
+        ]
+        for one in found["sizes"]
+    ]
+    table = lines("failures|s to build|ms each|ms each to lay out for training|GB at peak|bytes each", rows)
+    return f"{table}\n\n{where(found)}, r3-nano, four answers to each problem."
+
+
+def verifiers() -> str:
+    rows = []
+    for name, file in (("Countdown", "verifier"), ("function calling", "verifier_function_calling")):
+        found = read(file)
+        baseline = next(key for key in found if key.endswith("_per_second") and key != "verify_per_second")
+        rows.append(
+            [
+                name,
+                f"{found['verify_per_second']['median']:,}",
+                f"{found[baseline]['median']:,} ({baseline.removesuffix('_per_second').replace('_', ' ')})",
+                times(found["ratio"]),
+            ]
+        )
+    return lines("verifier|answers/s and core|beside|ratio", rows)
+
+
+def plan(price: float) -> str:
+    """Markdown: tokens, arithmetic, hours and cost of the paper's whole scale, by model."""
+    paper = PROFILES["paper"]
+    reflection, retry = paper.reflection_tokens, AGAIN + paper.retry_tokens
+    rows = []
+    measured = read("step")
+    for name in ("r3-nano", *fit.MODELS):
+        for group in (8, 14):
+            batch = paper.failures * group
+            case = next((found for key, found in measured.items() if key.startswith(f"{name} on ")), None)
+            if case is None:
+                hours, cost = NONE, NONE
+            else:
+                own = [int(number) for number in case["batch"].replace("x", " ").split() if number.isdigit()]
+                total = case["r3"]["seconds_per_step"] * batch / (own[0] * own[1]) * paper.steps / 3600
+                hours = f"{total:,.0f} on {case['device']} ({case['machine']['cores']} cores)"
+                cost = f"${total * price:,.0f}" if case["device"] != "CPU" else "no GPU"
+            if name in families.known():
+                weights = sum(shape.numel() for shape in families.size(name).linear)
+                settings = replace(paper, group=group)
+                needed = needed_operations(settings, weights, PROMPT, reflection, retry) * paper.steps
+                sampled = f"{batch * (reflection + paper.retry_tokens) * paper.steps / 1e9:.1f}"
+                bound = f"{needed / 1e18:,.0f}", f"{needed / H100 / 3600:,.0f}"
+            else:
+                sampled, bound = "its own lengths", ("", "")
+            rows.append([name.rpartition("/")[2], str(group), sampled, *bound, hours, cost])
+    return lines(
+        "model|reflections a failure|billions of tokens sampled, at most|10^18 operations needed|"
+        f"hours of one H100 at its full speed|hours at the measured rate|cost at ${price:.2f} a GPU hour",
+        rows,
+    )
+
+
+def preparation() -> str:
+    """One sentence: what the failure set costs in answers, beside what training samples."""
+    paper = PROFILES["paper"]
+    answers = paper.train_problems * paper.failure_samples
+    return (
+        f"The failure set first: {paper.train_problems:,} problems with up to {paper.failure_samples} answers each are "
+        f"{answers / 1e6:.1f} million answers of at most {paper.attempt_tokens} tokens, "
+        f"{answers * paper.attempt_tokens / 1e9:.1f} billion tokens, more than all that training samples. Fewer "
+        "answers to each problem (`failure_samples`) are the first thing to save."
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--price", type=float, default=2.5, help="dollars a GPU hour, for the plan")
+    options = parser.parse_args()
+    own, cluster = ROOT / "benchmarks" / "README.md", ROOT / "cluster" / "README.md"
+    for name, make in TABLES.items():
+        report.insert(own, name, make())
+    report.insert(cluster, "plan", plan(options.price))
+    report.insert(cluster, "preparation", preparation())
+    print(own.read_text())
+
+
+TABLES = {"steps": steps, "choices": choices, "fits": fits, "failures": failure_sets, "verifiers": verifiers}
+
+
+if __name__ == "__main__":
+    main()

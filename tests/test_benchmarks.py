@@ -1,0 +1,83 @@
+"""The benchmarks on a toy size: they run, both sides do the same work, and nothing is written."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from r3lib.files import ROOT
+
+FOLDER = ROOT / "benchmarks"
+
+
+def toy(script: str, *arguments: str) -> dict:
+    """The JSON that a benchmark prints last; its results folder must stay as it is."""
+    before = {path: path.read_bytes() for path in (FOLDER / "results").iterdir()}
+    command = [sys.executable, str(FOLDER / script), "--toy", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert {path: path.read_bytes() for path in (FOLDER / "results").iterdir()} == before
+    return json.loads(done.stdout[done.stdout.index("\n{\n" if "\n{\n" in done.stdout else "{\n") :])
+
+
+def test_a_step_beside_stock_trl():
+    found = toy("step.py", "--pairs", "1")
+    for kind in ("r3", "stock"):
+        one = found[kind]
+        assert one["seconds_low"] <= one["seconds_per_step"] <= one["seconds_high"] and one["tokens_per_second"] > 0
+        assert 0 < one["reflection_tokens"] <= 160 and 0 <= one["reward"] <= 1
+        assert 0 < one["share_of_compute_bound"] < 1 and one["memory_gb"] > 0.1
+    assert found["times_faster"]["median"] > 0 and found["batch"] == "2 failures x 4 reflections"
+
+
+def test_a_shape_that_needs_a_gpu_is_not_measured_without_one():
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU to measure on")
+    command = [sys.executable, str(FOLDER / "step.py"), "--model", "Qwen/Qwen2.5-1.5B-Instruct"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 1 and "No GPU" in done.stderr
+
+
+def test_the_cost_of_a_failure():
+    [one] = toy("failures.py", "--sizes", "60")["sizes"]
+    assert 20 <= one["failures"] <= 200 and one["ms_per_failure"] > 0 and one["bytes_per_failure"] > 50
+
+
+def test_the_plain_ways_give_the_same_rollouts(monkeypatch):
+    """Each choice saves work and nothing else: with and without it the same reflections and retries."""
+    from dataclasses import replace
+    from types import SimpleNamespace
+
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import choices
+    from datasets import Dataset
+
+    from r3lib import models, trainer
+    from r3lib.profiles import PROFILES
+
+    profile = replace(PROFILES["nano"], failures=2, group=3, four_bit=False)
+    model, tokenizer = models.load(profile)
+    problems = choices.experiment.problems(choices.TASK, "train", 2)
+    wrong = [{"problem": json.dumps(p), "answer": "<answer>1 + 1</answer>"} for p in problems]
+    rows = trainer.training_rows(choices.TASK, Dataset.from_list(wrong))
+    run = SimpleNamespace(
+        model=model,
+        processing_class=tokenizer,
+        use_vllm=False,
+        state=SimpleNamespace(global_step=0),
+        accelerator=SimpleNamespace(unwrap_model=lambda m: m, process_index=0),
+    )
+    prompts = [row["prompt"] for row in rows for _ in range(profile.group)]
+
+    def rollout() -> dict:
+        return trainer.ReflectRetry(choices.TASK, profile, rows, 0)(prompts, run)
+
+    ours = rollout()
+    for kind in (choices.Apart, choices.Anew, choices.Staying):
+        with choices.conversations(kind):
+            assert rollout() == ours, kind.__name__
