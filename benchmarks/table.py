@@ -136,6 +136,19 @@ def verifiers() -> str:
     return lines("verifier|answers/s and core|beside|ratio", rows)
 
 
+def long_run() -> str:
+    found = read("long")
+    if not found:
+        return f"{NONE.capitalize()}: it wants a GPU. `python benchmarks/long.py`."
+    gain = found["gain"]
+    return (
+        f"{len(found['log']):,} steps on {found['device']}: second try {100 * found['second_try_before']:.1f} % before "
+        f"and {100 * found['second_try_after']:.1f} % after, {100 * gain['mean']:+.1f} points "
+        f"[{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}] on {found['validation_problems']} validation problems, "
+        "one seed.\n\n![reward, groups without signal, length and KL, step by step](results/long.png)"
+    )
+
+
 def plan(price: float) -> str:
     """Markdown: tokens, arithmetic, hours and cost of the paper's whole scale, by model."""
     paper = PROFILES["paper"]
@@ -193,7 +206,14 @@ def main() -> None:
     print(own.read_text())
 
 
-TABLES = {"steps": steps, "choices": choices, "fits": fits, "failures": failure_sets, "verifiers": verifiers}
+TABLES = {
+    "steps": steps,
+    "choices": choices,
+    "fits": fits,
+    "long": long_run,
+    "failures": failure_sets,
+    "verifiers": verifiers,
+}
 
 
 if __name__ == "__main__":

@@ -81,3 +81,9 @@ def test_the_plain_ways_give_the_same_rollouts(monkeypatch):
     for kind in (choices.Apart, choices.Anew, choices.Staying):
         with choices.conversations(kind):
             assert rollout() == ours, kind.__name__
+
+
+def test_a_long_run():
+    found = toy("long.py")
+    assert [line["step"] for line in found["log"]] == [1, 2] and found["validation_problems"] == 8
+    assert found["gain"]["low"] <= found["second_try_after"] - found["second_try_before"] <= found["gain"]["high"]
