@@ -12,6 +12,8 @@ from pathlib import Path
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
+from r3lib.profiles import ARMS
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status (0 done, 1 something the user can mend, 130 interrupted)."""
@@ -19,8 +21,13 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     reproduce = commands.add_parser("reproduce", help="one seed, start to end, with table, plots and an HTML page")
     experiment = commands.add_parser("experiment", help="several seeds into results/, as the README's table has them")
+    reproduce.add_argument("--task", default="countdown", help="countdown or function_calling")
+    experiment.add_argument("--task", nargs="+", default=["countdown"], help="countdown, function_calling or both")
+    arms = "; ".join(f"{name}: {what}" for name, what in ARMS.items())
+    experiment.add_argument(
+        "--arms", nargs="+", default=["r3"], choices=ARMS, metavar="ARM", help=f"of training ({arms})"
+    )
     for command in (reproduce, experiment):
-        command.add_argument("--task", default="countdown")
         command.add_argument(
             "--profile", default=None, help="nano, t4, rtx12, rtx24 or paper (default: R3_PROFILE or nano)"
         )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from itertools import product
 from pathlib import Path
+
+from tqdm.auto import tqdm
 
 from r3lib import doctor, experiment, hub, models, plots, readiness, report
 from r3lib.countdown_data import key
@@ -71,15 +74,23 @@ def reproduce(options: argparse.Namespace) -> None:
 
 
 def experiment_(options: argparse.Namespace) -> None:
-    """All seeds, into results/<task>/<profile>/seed<k>; then the report."""
-    task, chosen = _task(options.task), _profile(options)
-    for seed in options.seeds:
-        out = RESULTS / task.name / chosen.name / f"seed{seed}"
-        work = ROOT / "runs" / task.name / chosen.name / f"seed{seed}"
-        experiment.run(task, chosen, seed, out, work)
-        adapter = work / "train" / "adapter"
-        if models.processes().is_main_process and adapter.exists():
-            hub.write_card(adapter, chosen, report.collect(out))
+    """Tasks, arms and seeds, each run in turn; then the report. What is there already is not made again.
+
+    R3 goes to results/<task>/<profile>/seed<k>, another arm to results/arms/<task>/<profile>/<arm>/seed<k>.
+    """
+    runs = list(product(map(_task, options.task), options.arms, options.seeds))
+    for task, arm, seed in tqdm(runs, desc="runs", unit="run", disable=len(runs) < 2):
+        options.task = task.name
+        chosen, seed_folder = _profile(options), f"seed{seed}"
+        work, r3 = (base / task.name / chosen.name / seed_folder for base in (ROOT / "runs", RESULTS))
+        if arm == "r3":
+            experiment.run(task, chosen, seed, r3, work)
+            adapter = work / "train" / "adapter"
+            if models.processes().is_main_process and adapter.exists():
+                hub.write_card(adapter, chosen, report.collect(r3))
+        else:
+            out = RESULTS / "arms" / task.name / chosen.name / arm / seed_folder
+            experiment.run(task, experiment.with_arm(chosen, arm, r3), seed, out, work)
     if models.processes().is_main_process:
         report_(options)
 

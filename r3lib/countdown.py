@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import lru_cache
 
@@ -207,17 +207,37 @@ def contains_answer(problem: dict, text: str) -> bool:
     ends that belong to the sentence (a list's dash, Markdown's stars, a remark's parenthesis). Unlike `verify` it reads
     × and LaTeX's \\times, as a reader would. A solution told in steps or in words is not found. Raises nothing.
     """
+    return any(_answers(problem, _spelled(text)))
+
+
+def redact(problem: dict, text: str) -> str:
+    """The text with "…" for every accepted equation in it (the leak ablation); the steps that led there stay.
+
+    What counts as one is what `contains_answer` finds. A text without one is returned as it is. Raises nothing.
+    """
+    plain = _spelled(text)
+    if not (found := next(_answers(problem, plain), None)):
+        return text
+    while found:
+        plain = plain.replace(found, "…")
+        found = next(_answers(problem, plain), None)
+    return plain
+
+
+def _spelled(text: str) -> str:
     for spelling, sign in SPELLINGS.items():
         text = text.replace(spelling, sign)
+    return text
+
+
+def _answers(problem: dict, text: str) -> Iterator[str]:
+    """The accepted equations in a text, as they stand there."""
     numbers, target = problem["numbers"], problem["target"]
-    pieces = (piece for run in RUN.findall(text) for piece in SEAM.split(run))
     shortest = 2 * len(numbers) - 1  # a digit for each number and an operator between each two
-    return any(
-        judge(candidate, numbers, target).ok
-        for piece in pieces
-        if len(piece) >= shortest
-        for candidate in _candidates(piece)
-    )
+    for run in RUN.findall(text):
+        for piece in SEAM.split(run):
+            if len(piece) >= shortest:
+                yield from (c for c in sorted(_candidates(piece)) if judge(c, numbers, target).ok)
 
 
 def _candidates(piece: str) -> set[str]:
@@ -241,4 +261,4 @@ def _verify(problem: dict, text: str) -> Verdict:
     return verify(text, problem["numbers"], problem["target"])
 
 
-TASK = Task("countdown", _ask, _verify, contains_answer, prompts.COUNTDOWN_REFLECT)
+TASK = Task("countdown", _ask, _verify, contains_answer, prompts.COUNTDOWN_REFLECT, redact=redact)

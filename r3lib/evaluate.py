@@ -4,8 +4,10 @@ All retries of one problem follow the same failed attempt and continue from its 
 
     second    the model's own reflection (the paper's second column)
     blind     no reflection: the question again, told only that the answer was wrong
+    again     no reflection: the question again, told nothing
     generic   one fixed sentence in the reflection's place
     shuffled  the model's reflection on another problem in the reflection's place
+    redacted  the own reflection without the right answers in it; where it has none, the own retry stands
 
 A second try is counted as the paper counts it, cumulatively: right at the first try or at the second.
 """
@@ -26,13 +28,15 @@ from r3lib.profiles import Profile
 from r3lib.rollout import Conversation, prompt_ids
 from r3lib.tasks import Task
 
-RETRIES = ("second", "blind", "generic", "shuffled")
+RETRIES = ("second", "blind", "again", "generic", "shuffled", "redacted")
 METRICS = {
     "first_try": "first",
     "second_try": "second",
     "blind_retry": "blind",
+    "again_retry": "again",
     "generic_retry": "generic",
     "shuffled_retry": "shuffled",
+    "redacted_retry": "redacted",
     "leak_rate": "leak",
 }
 
@@ -43,13 +47,16 @@ class Outcomes:
 
     right: arm -> one 0 or 1 a problem (retries cumulative). kinds: "first" and "second" -> the verifier's kind.
     leak: 1 where the own reflection gave a right answer away, 0 where not, None where the first try was right.
-    reflection_tokens: length, None where none was written. examples: a few whole conversations, as text.
+    reflection_tokens: length, None where none was written. tokens: arm -> tokens sampled for it in all problems, the
+    first tries apart (a retry after words that were put there costs the retry alone). examples: a few whole
+    conversations, as text.
     """
 
     right: dict[str, list[int]] = field(default_factory=lambda: {arm: [] for arm in ("first", *RETRIES)})
     kinds: dict[str, list[str]] = field(default_factory=lambda: {"first": [], "second": []})
     leak: list[int | None] = field(default_factory=list)
     reflection_tokens: list[int | None] = field(default_factory=list)
+    tokens: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("first", *RETRIES), 0))
     examples: list[dict[str, str]] = field(default_factory=list)
 
     def __iadd__(self, other: Outcomes) -> Outcomes:
@@ -60,6 +67,8 @@ class Outcomes:
             self.kinds[when] += kinds
         self.leak += other.leak
         self.reflection_tokens += other.reflection_tokens
+        for arm, count in other.tokens.items():
+            self.tokens[arm] += count
         self.examples += other.examples
         return self
 
@@ -86,6 +95,7 @@ class Outcomes:
             kinds={w: [legend[int(c, 16)] for c in text] for w, text in value["kinds"].items()},
             leak=[None if c == "-" else int(c) for c in value["leak"]],
             reflection_tokens=value["reflection_tokens"],
+            tokens=value.get("tokens", {}),
             examples=value["examples"],
         )
 
@@ -140,29 +150,39 @@ def _evaluate_chunk(
     retries: dict[str, list[str]] = {arm: [] for arm in RETRIES}
     reflections: list[str] = []
     lengths: list[int] = []
+    out.tokens["first"] += written(talk, "attempt")
     if failed:
         talk.select(failed)
         here = talk.mark()
 
-        def retry() -> list[str]:
-            talk.say(asks, "retry_prompt")
-            return talk.reply("retry", profile.retry_tokens, temperature)
+        def retry(arm: str, ask: list[str]) -> None:
+            talk.say(ask, "retry_prompt")
+            retries[arm] = talk.reply("retry", profile.retry_tokens, temperature)
+            out.tokens[arm] += written(talk, "retry")
 
         talk.say(task.reflect_prompt, "reflection_prompt")
         reflections = talk.reply("reflection", profile.reflection_tokens, temperature)
         lengths = [len(t.tokens("reflection")) for t in talk.transcripts]
-        retries["second"] = retry()
-        talk.rewind(here)
-        talk.say([prompts.BLIND_RETRY.format(task=ask) for ask in asks], "retry_prompt")
-        retries["blind"] = talk.reply("retry", profile.retry_tokens, temperature)
+        retry("second", asks)
+        out.tokens["second"] += sum(lengths)
+        for arm, ask in (("blind", [prompts.BLIND_RETRY.format(task=ask) for ask in asks]), ("again", asks)):
+            talk.rewind(here)
+            retry(arm, ask)
+        redacted = [task.redact(chunk[i], text) for i, text in zip(failed, reflections)]
         for arm, texts in (
             ("generic", [prompts.GENERIC_REFLECTION] * len(failed)),
             ("shuffled", shuffled(reflections, seed)),
+            ("redacted", redacted),
         ):
+            if texts == reflections:
+                retries[arm] = retries["second"]
+                continue
             talk.rewind(here)
             talk.say(task.reflect_prompt, "reflection_prompt")
             talk.put(texts, "reflection")
-            retries[arm] = retry()
+            retry(arm, asks)
+        same = zip(retries["second"], retries["redacted"], reflections, redacted)
+        retries["redacted"] = [own if text == without else other for own, other, text, without in same]
     position = {i: j for j, i in enumerate(failed)}
     for i, problem in enumerate(chunk):
         j = position.get(i)
@@ -185,6 +205,11 @@ def _evaluate_chunk(
                     "verdict": verdicts["second"].kind,
                 }
             )
+
+
+def written(talk: Conversation, span: str) -> int:
+    """Tokens that the model wrote under this name, in all conversations."""
+    return sum(len(t.tokens(span)) for t in talk.transcripts)
 
 
 def shuffled(reflections: list[str], seed: int) -> list[str]:

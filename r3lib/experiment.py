@@ -82,6 +82,25 @@ def outcomes_path(out: Path, trained: bool, temperature: float) -> Path:
     return out / f"{'trained' if trained else 'vanilla'}-T{temperature:g}.json"
 
 
+def with_arm(profile: Profile, arm: str, r3: Path) -> Profile:
+    """The profile for another training arm, which samples about as many tokens as R3 did in the run in `r3`.
+
+    The arm is the one field that changes; for "first", whose answers are short, the group grows as well. Raises R3Error
+    if that needs the run in `r3` and it is not there.
+    """
+    if arm != "first":
+        return replace(profile, arm=arm)
+    sampled = sum(step["sampled_tokens"] for step in read_json(r3 / "training.json")["log"])
+    record, vanilla = load_outcomes(outcomes_path(r3, False, profile.temperature))
+    answer = vanilla.tokens["first"] / record["n"]
+    return replace(profile, arm=arm, group=max(2, round(sampled / (profile.steps * profile.failures * answer))))
+
+
+def training_folder(work: Path, profile: Profile) -> Path:
+    """Where a run of this arm keeps its log, checkpoints and adapter."""
+    return work / ("train" if profile.arm == "r3" else f"train-{profile.arm}")
+
+
 def load_outcomes(path: Path) -> tuple[dict, evaluate.Outcomes]:
     """The whole record and its outcomes; raises R3Error if the file is missing or damaged."""
     record = read_json(path)
@@ -98,9 +117,10 @@ def run(
 ) -> None:
     """Run one seed. Results (JSON) go to `out`, failure set, checkpoints and adapter to `work`.
 
-    Everything is evaluated on the test split, which neither training nor any choice of settings has seen. Under
-    `accelerate launch` every process calls this; they share the work, and the first writes. Raises R3Error if `out`
-    holds outcomes that were made with other settings.
+    Another arm than R3 (`profile.arm`) trains on the same failure set, beside it in `work`, and leaves out the vanilla
+    model, which is the same. Everything is evaluated on the test split, which neither training nor any choice of
+    settings has seen. Under `accelerate launch` every process calls this; they share the work, and the first writes.
+    Raises R3Error if `out` holds outcomes that were made with other settings.
     """
     state = models.processes()
     temperatures = temperatures or (profile.temperature, 0.0)
@@ -126,7 +146,7 @@ def run(
                     "task": task.name,
                     "model": model_name(profile),
                     "profile": profile.name,
-                    "arm": "r3" if trained else "vanilla",
+                    "arm": profile.arm if trained else "vanilla",
                     "trained": trained,
                     "seed": seed,
                     "temperature": temperature,
@@ -137,19 +157,20 @@ def run(
                 },
             )
 
-    judge(trained=False)
+    if profile.arm == "r3":
+        judge(trained=False)
     if all(outcomes_path(out, True, t).exists() for t in temperatures):
         return
     state.wait_for_everyone()
     wrong = failures.build(model, tokenizer, task, training, profile, work / "failures", seed)
-    model = trainer.train(model, tokenizer, task, wrong, profile, work / "train", seed)
+    model = trainer.train(model, tokenizer, task, wrong, profile, training_folder(work, profile), seed)
     if state.is_main_process:
         write_json(
             out / "training.json",
             {
                 "failures": len(wrong),
                 "difficulty": round(sum(wrong["difficulty"]) / len(wrong), 4),
-                "log": read_jsonl(work / "train" / "log.jsonl"),
+                "log": read_jsonl(training_folder(work, profile) / "log.jsonl"),
             },
         )
     judge(trained=True)

@@ -35,7 +35,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from decimal import Decimal
 from functools import lru_cache
@@ -337,14 +337,32 @@ def contains_answer(problem: dict, text: str) -> bool:
 
     Raises: nothing, whatever `text` is; ValueError if the problem's answers are malformed.
     """
-    text, gold = text[:MAX_LENGTH], gold_calls(problem["answers"])
-    missing, start = list(gold), CALL_START.search(text)
-    while missing and start:
+    gold = gold_calls(problem["answers"])
+    told = [call for call, _, _ in _calls_in(text)]
+    return bool(gold) and all(any(same(call, right) for call in told) for right in gold)
+
+
+def redact(problem: dict, text: str) -> str:
+    """The text with "…" for every gold call in it (the leak ablation), one of several too; values and words stay.
+
+    What counts as a call is what `contains_answer` finds. A text without one is returned as it is. Raises as it does.
+    """
+    gold, out, last = gold_calls(problem["answers"]), "", 0
+    for call, start, end in _calls_in(text):
+        if start >= last and any(same(call, right) for right in gold):
+            out, last = out + text[last:start] + "…", end
+    return out + text[last:]
+
+
+def _calls_in(text: str) -> Iterator[tuple[Call, int, int]]:
+    """Every call written as a JSON object in the first MAX_LENGTH characters, and where it stands."""
+    text = text[:MAX_LENGTH]
+    start = CALL_START.search(text)
+    while start:
         with suppress(Refused):  # what is no call gives none away
-            call = read_call(read_value(text, start.start())[0])
-            missing = [right for right in missing if not same(call, right)]
+            value, end = read_value(text, start.start())
+            yield read_call(value), start.start(), end
         start = CALL_START.search(text, start.start() + 1)  # the objects inside another one may be calls, too
-    return bool(gold) and not missing
 
 
 def _ask(problem: dict) -> str:
@@ -359,4 +377,4 @@ def _tools(problem: dict) -> list[dict]:
     return read_tools(problem["tools"])
 
 
-TASK = Task("function_calling", _ask, _verify, contains_answer, prompts.FUNCTION_CALLING_REFLECT, tools=_tools)
+TASK = Task("function_calling", _ask, _verify, contains_answer, prompts.FUNCTION_CALLING_REFLECT, _tools, redact)

@@ -10,6 +10,14 @@ from dataclasses import dataclass, replace
 
 from r3lib.files import DATA, R3Error
 
+ARMS = {
+    "r3": "reward on the reflection",
+    "both": "reward on reflection and retry",
+    "first": "plain GRPO on first answers",
+    "unscaled": "advantages not scaled by the group",
+    "negative": "-1 for a failed retry",
+}
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -17,6 +25,7 @@ class Profile:
 
     name: str
     model: str
+    arm: str = "r3"  # of ARMS: what is rewarded, and how
     dtype: str = "bfloat16"
     four_bit: bool = True
     lora_rank: int = 16

@@ -82,15 +82,17 @@ def matrix(runs: Iterable[Run], trained: bool, temperature: float, arm: str) -> 
     """
     chosen = [r for r in runs if r.record["trained"] == trained and r.record["temperature"] == temperature]
     chosen.sort(key=lambda r: r.record["seed"])
+    if arm != "leak" and any(arm not in r.outcomes.right for r in chosen):
+        return np.empty((0, 0))
     return np.array([r.outcomes.leak if arm == "leak" else r.outcomes.right[arm] for r in chosen], float)
 
 
 def interval(values: np.ndarray) -> tuple[float, float, float] | None:
     """Mean and 95 % interval of (seeds, problems): Wilson's for one seed, else a bootstrap of problems and seeds.
 
-    None if some seed has no problem that counts (all are NaN).
+    None if it was not run, or some seed has no problem that counts (all are NaN).
     """
-    if np.isnan(values).all(1).any():
+    if not values.size or np.isnan(values).all(1).any():
         return None
     if len(values) > 1:
         return bootstrap(values)

@@ -23,6 +23,7 @@ class Task(NamedTuple):
 
     ask(problem): the user's message. verify(problem, text): the verdict on an assistant's answer; never raises.
     contains_answer(problem, text): whether a text gives a right answer away (the leak check on reflections).
+    redact(problem, text): the text without the right answers in it (the leak ablation); the text itself if it has none.
     tools(problem): tool descriptions for the chat template, or None.
     """
 
@@ -32,6 +33,7 @@ class Task(NamedTuple):
     contains_answer: Callable[[dict, str], bool]
     reflect_prompt: str
     tools: Callable[[dict], list[dict] | None] = lambda problem: None
+    redact: Callable[[dict, str], str] = lambda problem, text: text
 
     def messages(self, problem: dict) -> list[dict[str, str]]:
         """The conversation before the first attempt."""

@@ -2,7 +2,8 @@
 
 What differs from stock GRPO is one function: the completion is the reflection, and its reward is the verdict on the
 retry that follows it (paper section 3.2). Nothing after the reflection can receive gradient, so the sequence is cut
-there; `whole_transcript=True` keeps the retry behind a mask instead and gives the same gradient.
+there; `whole_transcript=True` keeps the retry behind a mask instead and gives the same gradient. `Profile.arm` names
+the other ways to reward that R3 is compared with.
 
 A run is the same however it is cut: killed and resumed, or shared among processes by `accelerate launch` (each takes
 its part of every step's groups and draws what one process would have drawn there).
@@ -42,13 +43,15 @@ from trl import GRPOConfig, GRPOTrainer
 
 from r3lib import models
 from r3lib.files import R3Error, read_json, rewind, write_json
-from r3lib.profiles import Profile
+from r3lib.profiles import ARMS, Profile
 from r3lib.rollout import Conversation, Served, prompt_ids
 from r3lib.tasks import Task
 
 
-def training_rows(task: Task, failures: Dataset) -> Dataset:
+def training_rows(task: Task, failures: Dataset, arm: str = "r3") -> Dataset:
     """What TRL trains on: `prompt`, the conversation up to the reflection prompt, and `problem` for the verifier.
+
+    In the arm "first" the prompt is the task alone: the same problems, each once, without their wrong answers.
 
     TRL hands a rollout the prompt alone, so it must tell the problem: of failures that differ only in what the messages
     do not show (the tools on offer), the first is kept.
@@ -56,11 +59,11 @@ def training_rows(task: Task, failures: Dataset) -> Dataset:
     rows: dict[str, dict] = {}
     for failure in failures:
         messages = task.messages(json.loads(failure["problem"]))
-        prompt = [
-            *messages,
+        failed = [
             {"role": "assistant", "content": failure["answer"]},
             {"role": "user", "content": task.reflect_prompt},
         ]
+        prompt = messages if arm == "first" else [*messages, *failed]
         rows.setdefault(json.dumps(prompt), {"prompt": prompt, "problem": failure["problem"]})
     return Dataset.from_list([*rows.values()])
 
@@ -83,7 +86,8 @@ class ReflectRetry:
 
     def __init__(self, task: Task, profile: Profile, rows: Dataset, seed: int, whole_transcript: bool = False):
         self.task, self.profile, self.seed, self.whole_transcript = task, profile, seed, whole_transcript
-        self.limit = profile.train_reflection_tokens or profile.reflection_tokens
+        self.limit = completion_limit(profile)
+        self.sampled = 0  # tokens written so far, retries too
         self.problems = {json.dumps(r["prompt"]): json.loads(r["problem"]) for r in rows}
         self.seconds = 0.0
 
@@ -127,28 +131,48 @@ class ReflectRetry:
             talk = Conversation(model, tokenizer, len(groups), seed, first)
         talk.start([prompt_ids(tokenizer, messages, self.task.tools(p)) for (messages, _), p in zip(groups, problems)])
         talk.fork([copies for _, copies in groups])
+        if self.profile.arm == "first":
+            answers = talk.reply("attempt", self.limit, self.profile.temperature)
+            return self.collect(talk, "attempt", answers)
         talk.reply("reflection", self.limit, self.profile.temperature)
         talk.say([self.task.ask(p) for p, (_, copies) in zip(problems, groups) for _ in range(copies)], "retry_prompt")
         retries = talk.reply("retry", self.profile.retry_tokens, self.profile.temperature)
-        out: dict[str, list] = {"prompt_ids": [t.tokens("prompt") for t in talk.transcripts], "retry": retries}
-        if trainer.use_vllm:
-            out["logprobs"] = talk.logprobs["reflection"]
-        if self.whole_transcript:
-            starts = [t.spans["reflection"][0] for t in talk.transcripts]
-            out["completion_ids"] = [t.ids[s:] for t, s in zip(talk.transcripts, starts)]
-            out["env_mask"] = [t.mask("reflection")[s:] for t, s in zip(talk.transcripts, starts)]
-            if trainer.use_vllm:  # of the tokens behind the mask none is needed
-                out["logprobs"] = [p + [0.0] * (len(m) - len(p)) for p, m in zip(out["logprobs"], out["env_mask"])]
-        else:
-            out["completion_ids"] = [t.tokens("reflection") for t in talk.transcripts]
+        return self.collect(talk, "reflection", retries)
+
+    def collect(self, talk: Conversation, rewarded: str, judged: list[str]) -> dict:
+        """What TRL is given of these conversations: the span that is rewarded, and the text that is judged."""
+        spans = ("reflection", "retry") if self.profile.arm == "both" else (rewarded,)
+        self.sampled += sum(len(t.tokens(s)) for t in talk.transcripts for s in (rewarded, "retry") if s in t.spans)
+        out: dict[str, list] = {"prompt_ids": [t.tokens("prompt") for t in talk.transcripts], "retry": judged}
+        logprobs = talk.logprobs if isinstance(talk, Served) else None
+        if not self.whole_transcript and len(spans) == 1:
+            out["completion_ids"] = [t.tokens(rewarded) for t in talk.transcripts]
+            return out | ({"logprobs": logprobs[rewarded]} if logprobs else {})
+        starts = [t.spans[rewarded][0] for t in talk.transcripts]
+        masks = [[max(bits) for bits in zip(*(t.mask(span) for span in spans))] for t in talk.transcripts]
+        out["completion_ids"] = [t.ids[s:] for t, s in zip(talk.transcripts, starts)]
+        out["env_mask"] = [mask[s:] for mask, s in zip(masks, starts)]
+        if logprobs:  # of the tokens behind the mask none is needed
+            own = [iter([p for span in spans for p in logprobs[span][row]]) for row in range(len(judged))]
+            out["logprobs"] = [[next(p) if m else 0.0 for m in mask] for p, mask in zip(own, out["env_mask"])]
         return out
 
 
-def retry_reward(task: Task):
-    """The only reward: 1 if the retry verifies, else 0. It sees the verdict, never the reflection."""
+def completion_limit(profile: Profile) -> int:
+    """Tokens that the rewarded message may have in training."""
+    if profile.arm == "first":
+        return profile.attempt_tokens
+    return profile.train_reflection_tokens or profile.reflection_tokens
+
+
+def retry_reward(task: Task, wrong: float = 0.0):
+    """The only reward: 1 if the retry (in the arm "first", the answer) verifies, else `wrong`.
+
+    It sees the verdict, never the reflection.
+    """
 
     def retry_verified(completions: list, problem: list[str], retry: list[str], **_: Any) -> list[float]:
-        return [float(task.verify(json.loads(p), text).ok) for p, text in zip(problem, retry)]
+        return [1.0 if task.verify(json.loads(p), text).ok else wrong for p, text in zip(problem, retry)]
 
     return retry_verified
 
@@ -224,8 +248,9 @@ class SharedPrompt(GRPOTrainer):
 class Progress(TrainerCallback):
     """Writes one JSON line a step to `log.jsonl`, draws the bar, and says in words when there is nothing to learn."""
 
-    def __init__(self, path: Path, patience: int = 5):
-        self.path, self.patience, self.silent, self.before, self.tokens = path, patience, 0, time.monotonic(), 0.0
+    def __init__(self, path: Path, rollout: ReflectRetry | None = None, wrong: float = 0.0, patience: int = 5):
+        self.path, self.rollout, self.wrong, self.patience = path, rollout, wrong, patience
+        self.silent, self.before, self.tokens = 0, time.monotonic(), 0.0
         self.bar: tqdm | None = None
 
     def on_train_begin(self, args, state, control, **_):
@@ -255,10 +280,11 @@ class Progress(TrainerCallback):
         entry = {
             "step": state.global_step,
             "reward": logs["reward"],
-            "retry_pass_rate": logs["reward"],
+            "retry_pass_rate": (logs["reward"] - self.wrong) / (1 - self.wrong),
             "zero_advantage_fraction": logs.get("frac_reward_zero_std"),
             "kl": logs.get("kl", 0.0),
             "reflection_tokens": logs["completions/mean_length"],
+            "sampled_tokens": self.rollout.sampled if self.rollout else None,
             "clipped_ratio": logs["completions/clipped_ratio"],
             "loss": logs.get("loss"),
             "grad_norm": logs.get("grad_norm"),
@@ -267,13 +293,15 @@ class Progress(TrainerCallback):
             "tokens_per_second": (tokens - self.tokens) / max(now - self.before, 1e-9),
         }
         self.before, self.tokens = now, tokens
+        if self.rollout:
+            self.rollout.sampled = 0
         with self.path.open("a") as file:
             file.write(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in entry.items()}) + "\n")
         self.bar.update(state.global_step - self.bar.n)
         self.bar.set_postfix(reward=f"{entry['reward']:.2f}", silent=f"{entry['zero_advantage_fraction']:.0%}")
         self.silent = self.silent + 1 if entry["zero_advantage_fraction"] == 1 else 0
         if self.silent == self.patience:
-            warnings.warn(nothing_to_learn(logs["reward"], self.patience), stacklevel=2)
+            warnings.warn(nothing_to_learn(entry["retry_pass_rate"], self.patience), stacklevel=2)
 
 
 def nothing_to_learn(reward: float, steps: int) -> str:
@@ -319,11 +347,11 @@ def config(profile: Profile, out: Path, seed: int, **changes: Any) -> GRPOConfig
         beta=profile.beta,
         temperature=profile.temperature,
         num_generations=profile.group,
-        max_completion_length=profile.train_reflection_tokens or profile.reflection_tokens,
+        max_completion_length=completion_limit(profile),
         per_device_train_batch_size=micro_batch,
         gradient_accumulation_steps=share // micro_batch,
         loss_type="dapo",  # token level: else the first word of a long reflection counts less than that of a short one
-        scale_rewards="group",
+        scale_rewards="none" if profile.arm == "unscaled" else "group",
         max_grad_norm=1.0,
         use_cpu=not torch.cuda.is_available(),
         bf16=profile.dtype == "bfloat16",
@@ -379,13 +407,16 @@ def train(
     out, state = Path(out), models.processes()
     if (out / "adapter" / "adapter_config.json").exists():
         return models.with_adapter(model, out / "adapter")
-    rows = training_rows(task, failures)
+    if profile.arm not in ARMS:
+        raise R3Error(f"There is no training arm {profile.arm!r}; choose one of {', '.join(ARMS)}.")
+    rows = training_rows(task, failures, profile.arm)
     if len(rows) < profile.failures:
         raise R3Error(
             f"The failure set has {len(rows)} different rows, fewer than the {profile.failures} failures of one step; "
             "build a larger one, or lower `failures` in the profile."
         )
     rollout = ReflectRetry(task, profile, rows, seed, whole_transcript)
+    wrong = -1.0 if profile.arm == "negative" else 0.0
     log = out / "log.jsonl"
     if state.is_main_process:
         _drop_partial_checkpoints(out)
@@ -397,12 +428,12 @@ def train(
     trainer = SharedPrompt(
         model=model,
         processing_class=tokenizer,
-        reward_funcs=retry_reward(task),
+        reward_funcs=retry_reward(task, wrong),
         args=config(profile, out, seed, save_steps=save_steps, gradient_checkpointing=model.device.type == "cuda"),
         train_dataset=in_order(rows, profile.steps * profile.failures, seed),
         peft_config=models.lora(profile),
         rollout_func=rollout,
-        callbacks=[Progress(log)],
+        callbacks=[Progress(log, rollout, wrong)],
     )
     trainer.remove_callback(PrinterCallback)
     for parameter in trainer.model.parameters():

@@ -698,3 +698,35 @@ def test_simplest_solutions():
         assert texts == sorted(set(texts)) and all(verify(tagged(text), numbers, target).ok for text in texts)
         heavy = {len(re.findall("[*/]", text)) for text in texts}
         assert heavy == {min(len(re.findall("[*/]", data.spell(tree))) for tree in trees)}
+
+
+# redaction
+
+
+@pytest.mark.parametrize(
+    ("text", "without"),
+    [
+        ("I am sorry.", "I am sorry."),
+        (
+            "Use (34 - 2) * 6.",
+            "Use ….",
+        ),
+        ("34 - 2 = 32, 32 × 6 = 192, yes. Use (34 − 2) × 6.", "34 - 2 = 32, 32 * 6 = 192, yes. Use …."),
+        ("- 6 * (34 - 2)\n- or (34 - 2) * 6", None),
+        ("(34 - 2) * 6 (34 - 2) * 6", None),
+        ("34 + 2 + 6 = 42, no.", "34 + 2 + 6 = 42, no."),
+    ],
+)
+def test_redaction_takes_the_answers_and_nothing_else(text, without):
+    problem = {"numbers": [34, 2, 6], "target": 192}
+    found = TASK.redact(problem, text)
+    assert not contains_answer(problem, found)
+    if without is not None:
+        assert found == without
+    assert (found == text) == (not contains_answer(problem, text))
+
+
+@given(st.text(alphabet="0123456789+-*/() .×=yes", max_size=60))
+def test_a_redacted_text_never_holds_an_answer(text):
+    problem = {"numbers": [3, 4], "target": 12}
+    assert not contains_answer(problem, TASK.redact(problem, text))

@@ -20,14 +20,17 @@ PROBLEMS = [{"numbers": [i, 10, 20], "target": 30 + i} for i in range(1, 5)]
 RIGHT = [f"<answer>{i} + 10 + 20</answer>" for i in range(1, 5)]
 BAD = "<answer>10 + 20</answer>"
 REFLECTIONS = ["I left out a number.", "The sum 3 + 10 + 20 is it.", "I am sorry."]
-# attempts of all four, then for the three that failed: reflections, own, blind, generic and shuffled retries
+# attempts of all four, then for the three that failed: reflections, then own, blind, again, generic, shuffled and
+# redacted retries; only the second reflection has something to redact
 REPLIES = [
     [RIGHT[0], "None.", BAD, "<answer>4 + 10 - 20</answer>"],
     REFLECTIONS,
     [RIGHT[1], BAD, BAD],
     [BAD, RIGHT[2], BAD],
+    [BAD, RIGHT[2], RIGHT[3]],
     [BAD, BAD, RIGHT[3]],
     [RIGHT[1], RIGHT[2], BAD],
+    [BAD, RIGHT[2], RIGHT[3]],
 ]
 
 
@@ -47,8 +50,10 @@ def test_retries_count_a_right_first_try(scripted_run):
         "first": [1, 0, 0, 0],
         "second": [1, 1, 0, 0],
         "blind": [1, 0, 1, 0],
+        "again": [1, 0, 1, 1],
         "generic": [1, 0, 0, 1],
         "shuffled": [1, 1, 1, 0],
+        "redacted": [1, 1, 1, 0],  # the own retry but for the second
     }
     assert outcomes.rate("first") == 0.25 and outcomes.rate("shuffled") == 0.75
 
@@ -61,6 +66,18 @@ def test_kinds_leaks_and_lengths(scripted_run, tiny):
     }
     assert outcomes.leak == [None, 0, 1, 0]
     assert outcomes.reflection_tokens == [None, *(len(tiny[1](text)["input_ids"]) for text in REFLECTIONS)]
+
+
+def test_tokens_are_those_that_each_arm_sampled(scripted_run, tiny):
+    """A reflection costs its arm; words that were put there cost nothing."""
+    outcomes, _ = scripted_run
+
+    def count(texts: list[str]) -> int:
+        return sum(len(tiny[1](text)["input_ids"]) for text in texts)
+
+    own, reflections = count(REPLIES[2]), count(REFLECTIONS)
+    sampled = dict(zip(("blind", "again", "generic", "shuffled", "redacted"), map(count, REPLIES[3:])))
+    assert outcomes.tokens == {"first": count(REPLIES[0]), "second": own + reflections, **sampled}
 
 
 def test_examples_are_the_failed_conversations(scripted_run):
@@ -81,33 +98,36 @@ def test_controls_follow_the_same_failed_attempt(scripted_run):
     """Every retry's tokens begin with the prompt and the wrong answer of its own row, whatever came between."""
     _, ((_, attempts), *later) = scripted_run
     failed = [t.ids for t in attempts[1:]]
-    assert len(later) == 5
+    assert len(later) == 7
     for _, transcripts in later:
         assert [t.ids[: t.spans["attempt"][1]] for t in transcripts] == failed
 
 
 def test_controls_differ_in_the_reflection_only(scripted_run, tiny):
     tokenizer = tiny[1]
-    _, (_, _, own, blind, generic, other) = scripted_run
+    _, (_, _, own, blind, again, generic, other, redacted) = scripted_run
 
     def said(arm, span: str) -> list[str]:
         return [tokenizer.decode(t.tokens(span), skip_special_tokens=True).strip() for t in arm[1]]
 
-    assert all(tuple(t.spans) == SPANS for arm in (own, generic, other) for t in arm[1])
+    assert all(tuple(t.spans) == SPANS for arm in (own, generic, other, redacted) for t in arm[1])
     assert said(own, "reflection") == REFLECTIONS
     assert said(generic, "reflection") == [prompts.GENERIC_REFLECTION] * 3
     assert sorted(said(other, "reflection")) == sorted(REFLECTIONS)
     assert all(a != b for a, b in zip(said(other, "reflection"), REFLECTIONS))
     assert said(own, "retry_prompt") == said(generic, "retry_prompt") == said(other, "retry_prompt")
     assert all(TASK.ask(p) in text for p, text in zip(PROBLEMS[1:], said(own, "retry_prompt")))
-    assert all(tuple(t.spans) == ("prompt", "attempt", "retry_prompt", "retry") for t in blind[1])
+    assert said(redacted, "reflection") == [REFLECTIONS[0], "The sum … is it.", REFLECTIONS[2]]
+    assert said(again, "retry_prompt") == said(own, "retry_prompt")
+    for arm in (blind, again):
+        assert all(tuple(t.spans) == ("prompt", "attempt", "retry_prompt", "retry") for t in arm[1])
     for problem, text in zip(PROBLEMS[1:], said(blind, "retry_prompt")):
         assert "Your answer was wrong" in text and TASK.ask(problem) in text
 
 
 def test_batches_keep_the_order_of_the_problems(tiny, small, scripted):
-    """Two batches of two, one of them solved at once: it asks for no retries."""
-    scripted(module, [[BAD, RIGHT[1]], ["Sorry."], [RIGHT[0]], [BAD], [BAD], [BAD], [RIGHT[2], RIGHT[3]]])
+    """Two batches of two, one of them solved at once: it asks for no retries. Nothing to redact: no such retry."""
+    scripted(module, [[BAD, RIGHT[1]], ["Sorry."], [RIGHT[0]], [BAD], [BAD], [BAD], [BAD], [RIGHT[2], RIGHT[3]]])
     outcomes = evaluate(*tiny, TASK, PROBLEMS, dataclasses.replace(small, rows=2), 1.0)
     assert outcomes.right["first"] == [0, 1, 1, 1] and outcomes.right["second"] == [1, 1, 1, 1]
     assert outcomes.right["blind"] == [0, 1, 1, 1]

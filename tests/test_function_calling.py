@@ -887,3 +887,15 @@ def test_the_task():
     assert TASK.messages(problem) == [{"role": "user", "content": "Weather?"}]
     assert TASK.verify(problem, CALL).ok and TASK.contains_answer(problem, CALL)
     assert "offered" in TASK.verify(problem, json.dumps(call("x"))).reason
+
+
+def test_redaction_takes_the_gold_calls_and_nothing_else():
+    gold = [{"name": "add", "arguments": {"a": 1}}, {"name": "say", "arguments": {"text": "x"}}]
+    problem = {"query": "", "tools": [], "answers": gold}
+    wrong = '{"name": "add", "arguments": {"a": 2}}'
+    text = f"Not {wrong} but {json.dumps(gold[0])}, then [{json.dumps(gold[1])}]. Add 1."
+    assert TASK.redact(problem, text) == f"Not {wrong} but …, then […]. Add 1."
+    for same in ("I am sorry.", wrong, '{"name": "add", "arguments": {"a": '):
+        assert TASK.redact(problem, same) == same
+    nested = f'{{"name": "add", "arguments": {{"a": 1, "b": {json.dumps(gold[0])}}}}}'
+    assert not contains_answer(problem, TASK.redact(problem, nested + json.dumps(gold)))

@@ -62,8 +62,10 @@ def test_summary_has_every_figure_with_its_interval(results):
         "first_try",
         "second_try",
         "blind_retry",
+        "again_retry",
         "generic_retry",
         "shuffled_retry",
+        "redacted_retry",
         "leak_rate",
     }
     assert {r["seed"] for r in rows} == {0, 1, "all"}

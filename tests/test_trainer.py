@@ -31,6 +31,7 @@ LOG_KEYS = {
     "kl",
     "reflection_tokens",
     "clipped_ratio",
+    "sampled_tokens",
     "loss",
     "grad_norm",
     "learning_rate",
@@ -262,6 +263,49 @@ def test_a_shared_prompt_gives_the_log_probabilities_of_plain_trl(
     assert len(gradients) >= small.steps and min(gradients) > 0
 
 
+# the other arms of training
+
+
+def changed(small, **changes):
+    return dataclasses.replace(small, **changes)
+
+
+def test_minus_one_for_a_failed_retry_is_the_same_training(run, small, failures, load_nano, tmp_path):
+    """A group's advantages are centred and scaled: what a wrong retry earns cancels (but for TRL's 1e-4)."""
+    train(*load_nano(), Alternating().task, failures, changed(small, arm="negative"), tmp_path, seed=5)
+    log = read_jsonl(tmp_path / "log.jsonl")
+    assert [line["reward"] for line in log] == [0, 0] and [line["retry_pass_rate"] for line in log] == [0.5, 0.5]
+    for name, weight in adapter(tmp_path).items():
+        torch.testing.assert_close(weight, adapter(run.out)[name], atol=0.02 * small.learning_rate, rtol=0, msg=name)
+
+
+def test_advantages_that_are_not_scaled(run, small, failures, load_nano, tmp_path):
+    """Rewards of half ones: the deviation is 0.53, so without it the gradient is about half."""
+    train(*load_nano(), Alternating().task, failures, changed(small, arm="unscaled", steps=1), tmp_path, seed=5)
+    deviation = torch.tensor([0.0, 1.0] * (small.group // 2)).std()
+    ours, theirs = (read_jsonl(path / "log.jsonl")[0]["grad_norm"] for path in (tmp_path, run.out))
+    assert ours / theirs == pytest.approx(float(deviation), rel=0.05)
+
+
+def test_plain_grpo_answers_the_task_alone(small, failures, problems, load_nano, tmp_path):
+    """Its prompts end with the task, its completions are answers; each problem is one row, however often it failed."""
+    twice = Dataset.from_list([*failures, *[{**row, "answer": "<answer>1</answer>"} for row in failures]])
+    rows = training_rows(TASK, twice, "first")
+    assert [row["prompt"] for row in rows] == [TASK.messages(p) for p in problems]
+    stub, profile = Alternating(), changed(small, arm="first")
+    train(*load_nano(), stub.task, failures, profile, tmp_path, seed=5)
+    log = read_jsonl(tmp_path / "log.jsonl")
+    assert stub.calls == small.steps * small.failures * small.group
+    assert all(0 < line["reflection_tokens"] <= small.attempt_tokens and line["grad_norm"] > 0 for line in log)
+    batch = small.failures * small.group
+    assert [line["sampled_tokens"] for line in log] == [round(line["reflection_tokens"] * batch) for line in log]
+
+
+def test_an_arm_that_does_not_exist_is_told(small, failures, load_nano, tmp_path):
+    with pytest.raises(R3Error, match="choose one of r3, both"):
+        train(*load_nano(), TASK, failures, changed(small, arm="r4"), tmp_path)
+
+
 # the rollout that TRL is given
 
 
@@ -310,6 +354,23 @@ def test_completions_are_the_reflections(rollouts, small):
         assert len(cut) > 0
         assert whole[: len(cut)] == cut and len(whole) > len(cut)
         assert mask == [1] * len(cut) + [0] * (len(whole) - len(cut))
+
+
+def test_the_arm_that_rewards_both_marks_reflection_and_retry(rollouts, small, failures):
+    rows = training_rows(TASK, failures)
+    prompts = [rows[i]["prompt"] for i in (3, 0) for _ in range(small.group)]
+    rollout = ReflectRetry(TASK, changed(small, arm="both"), rows, 1)
+    both, tokenizer = rollout(prompts, rollouts.trainer), rollouts.trainer.processing_class
+    assert both["completion_ids"] == rollouts.whole["completion_ids"] and both["retry"] == rollouts.whole["retry"]
+    marked = 0
+    for ids, mask, own, text in zip(
+        both["completion_ids"], both["env_mask"], rollouts.cut["completion_ids"], both["retry"]
+    ):
+        assert mask[: len(own)] == [1] * len(own) and mask[-1] == 1 and 0 in mask
+        retry = [token for token, one in zip(ids[len(own) :], mask[len(own) :], strict=True) if one]
+        assert tokenizer.decode(retry, skip_special_tokens=True).strip() == text
+        marked += sum(mask)
+    assert rollout.sampled == marked
 
 
 def test_training_rows_stop_at_the_reflection_prompt(failures, problems):
