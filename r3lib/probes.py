@@ -1,0 +1,123 @@
+"""Questions to a trained model beyond the paper's table: more rounds, other temperatures, the other task.
+
+Each is asked of the vanilla model too, on the same held-out problems, so that answers can be paired.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from r3lib import evaluate, experiment, models, prompts
+from r3lib.files import R3Error, write_json
+from r3lib.profiles import Profile
+from r3lib.rollout import Conversation, prompt_ids
+from r3lib.tasks import Task
+
+ROUNDS = 3
+TEMPERATURES = (0.0, 0.3, 0.5, 0.7, 1.0, 1.3)
+
+
+def rounds(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    problems: list[dict],
+    profile: Profile,
+    temperature: float,
+    count: int,
+    reflect: bool = True,
+    seed: int = 0,
+    desc: str = "rounds",
+) -> tuple[list[list[int]], list[int]]:
+    """The first try, then up to `count` rounds of reflecting and retrying in one growing conversation.
+
+    Without `reflect`, a round is a blind retry: told that the answer was wrong, and asked again. Returns (try, problem)
+    of 0 and 1, cumulative (right at this try or before), and the tokens sampled in each.
+    """
+    right: list[list[int]] = [[] for _ in range(count + 1)]
+    tokens = [0] * (count + 1)
+    for start in tqdm(range(0, len(problems), profile.rows), desc=desc, unit="batch"):
+        chunk = problems[start : start + profile.rows]
+        with models.memory_explained(profile):
+            talk = Conversation(model, tokenizer, len(chunk), seed * 100_003 + start)
+            talk.start([prompt_ids(tokenizer, task.messages(p), task.tools(p)) for p in chunk])
+            solved, rows = [0] * len(chunk), list(range(len(chunk)))  # rows: problems still in the conversation
+            for number in range(count + 1):
+                if rows:
+                    texts = _try(talk, task, [chunk[i] for i in rows], profile, temperature, number, reflect, tokens)
+                    for i, text in zip(rows, texts):
+                        solved[i] = int(task.verify(chunk[i], text).ok)
+                    left = [row for row, i in enumerate(rows) if not solved[i]]
+                    rows = [rows[row] for row in left]
+                    if rows:
+                        talk.select(left)
+                right[number] += solved
+    return right, tokens
+
+
+def _try(
+    talk: Conversation,
+    task: Task,
+    problems: list[dict],
+    profile: Profile,
+    temperature: float,
+    number: int,
+    reflect: bool,
+    tokens: list[int],
+) -> list[str]:
+    """One more try of every conversation; what it samples is added to `tokens[number]`."""
+    answer = f"try {number}"
+    if number and reflect:
+        talk.say(task.reflect_prompt, f"reflection prompt {number}")
+        talk.reply(f"reflection {number}", profile.reflection_tokens, temperature)
+        tokens[number] += evaluate.written(talk, f"reflection {number}")
+    if number:
+        asks = [task.ask(p) for p in problems]
+        talk.say(asks if reflect else [prompts.BLIND_RETRY.format(task=a) for a in asks], f"question {number}")
+    texts = talk.reply(answer, profile.retry_tokens if number else profile.attempt_tokens, temperature)
+    tokens[number] += evaluate.written(talk, answer)
+    return texts
+
+
+def run(task: Task, profile: Profile, seed: int, out: Path, work: Path, other: Path | None = None) -> None:
+    """Ask everything of the vanilla model and of the one that `experiment.run` trained in `work`; JSON into `out`.
+
+    other: the adapter of another task's run on this architecture, for transfer. What is there is not asked again.
+    Raises R3Error if there is no trained adapter in `work`.
+    """
+    adapter = experiment.training_folder(work, profile) / "adapter"
+    if not adapter.exists():
+        raise R3Error(f"There is no adapter in {adapter}; run the experiment first.")
+    _, test = experiment.train_and_test(task, profile, seed)
+    for name, folder in (("vanilla", None), ("trained", adapter), ("transfer", other)):
+        path = out / f"probes-{name}.json"
+        if path.exists() or (name == "transfer" and folder is None):
+            continue
+        model, tokenizer = models.load(profile, folder)
+        began, found = time.monotonic(), {}
+        for reflect in (True, False):
+            how = "reflect" if reflect else "blind"
+            for temperature in TEMPERATURES if name != "transfer" else (profile.temperature,):
+                count = ROUNDS if temperature == profile.temperature else 1
+                label = f"{name}, {how}, temperature {temperature:g}"
+                right, tokens = rounds(
+                    model, tokenizer, task, test, profile, temperature, count, reflect, seed, desc=label
+                )
+                bits = ["".join(map(str, row)) for row in right]
+                found[f"{how}-T{temperature:g}"] = {"right": bits, "tokens": tokens}
+        record = {"task": task.name, "model": experiment.model_name(profile), "profile": profile.name, "arm": name}
+        write_json(
+            path,
+            {
+                **record,
+                "seed": seed,
+                "n": len(test),
+                "seconds": round(time.monotonic() - began, 1),
+                **experiment.provenance(profile),
+                "answers": found,
+            },
+        )

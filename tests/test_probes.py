@@ -1,0 +1,67 @@
+"""More rounds of reflecting and retrying, with scripted replies and with the real model."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from r3lib import probes
+from r3lib.countdown import TASK
+from r3lib.evaluate import evaluate
+from r3lib.files import R3Error, read_json
+from r3lib.probes import rounds
+
+PROBLEMS = [{"numbers": [i, 10, 20], "target": 30 + i} for i in range(1, 4)]
+RIGHT = [f"<answer>{i} + 10 + 20</answer>" for i in range(1, 4)]
+BAD = "<answer>10 + 20</answer>"
+
+
+def test_each_round_goes_on_with_those_that_failed(tiny, small, scripted):
+    """One right at once, one after a round, one never; a round that nobody is left for samples nothing."""
+    seen = scripted(probes, [[RIGHT[0], BAD, BAD], ["a", "b"], [RIGHT[1], BAD], ["c"], [BAD]])
+    right, tokens = rounds(*tiny, TASK, PROBLEMS, small, 1.0, 2)
+    assert right == [[1, 0, 0], [1, 1, 0], [1, 1, 0]]
+
+    def count(*texts: str) -> int:
+        return sum(len(tiny[1](text)["input_ids"]) for text in texts)
+
+    assert tokens == [count(RIGHT[0], BAD, BAD), count("a", "b", RIGHT[1], BAD), count("c", BAD)]
+    last = tiny[1].decode(seen[-1][1][0].ids)
+    assert [last.count(text) for text in (TASK.reflect_prompt, TASK.ask(PROBLEMS[2]), BAD)] == [2, 3, 3]
+
+
+def test_a_blind_round_is_told_that_it_was_wrong_and_nothing_else(tiny, small, scripted):
+    seen = scripted(probes, [[BAD, BAD, RIGHT[2]], [BAD, RIGHT[1]], [RIGHT[0]]])
+    right, _ = rounds(*tiny, TASK, PROBLEMS, small, 1.0, 3, reflect=False)
+    assert right == [[0, 0, 1], [0, 1, 1], [1, 1, 1], [1, 1, 1]]
+    last = tiny[1].decode(seen[-1][1][0].ids)
+    assert TASK.reflect_prompt not in last and last.count("Your answer was wrong. Try again.") == 2
+
+
+def test_the_first_round_is_the_evaluations_second_try(nano, small, problems):
+    """Greedy: the same conversations, so the same verdicts."""
+    outcomes = evaluate(*nano, TASK, problems, small, 0.0)
+    for reflect, arm in ((True, "second"), (False, "blind")):
+        right, _ = rounds(*nano, TASK, problems, small, 0.0, 1, reflect)
+        assert right == [outcomes.right["first"], outcomes.right[arm]]
+
+
+def test_all_questions_are_written_once(small, tmp_path, monkeypatch):
+    profile = dataclasses.replace(small, test_problems=4, temperature=0.7)
+    with pytest.raises(R3Error, match="run the experiment first"):
+        probes.run(TASK, profile, 0, tmp_path, tmp_path / "work")
+    (tmp_path / "work" / "train" / "adapter").mkdir(parents=True)
+    load = probes.models.load
+    monkeypatch.setattr(probes.models, "load", lambda profile, adapter=None: load(profile))
+    probes.run(TASK, profile, 0, tmp_path, tmp_path / "work", other=tmp_path / "other")
+    found = {path.stem: read_json(path) for path in tmp_path.glob("probes-*.json")}
+    assert set(found) == {"probes-vanilla", "probes-trained", "probes-transfer"}
+    assert found["probes-vanilla"]["answers"] == found["probes-trained"]["answers"]  # the same model, here
+    answers = found["probes-vanilla"]["answers"]
+    assert len(answers) == 2 * len(probes.TEMPERATURES)
+    assert [len(bits) for bits in answers["reflect-T0.7"]["right"]] == [4] * (1 + probes.ROUNDS)
+    assert set(found["probes-transfer"]["answers"]) == {"reflect-T0.7", "blind-T0.7"}
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("probes-*.json")}
+    probes.run(TASK, profile, 0, tmp_path, tmp_path / "work", other=tmp_path / "other")
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.glob("probes-*.json")}
