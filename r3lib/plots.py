@@ -47,6 +47,57 @@ def arms(intervals: dict[str, dict[str, tuple[float, float, float]]]) -> Figure:
     return figure
 
 
+def forest(panels: dict[str, list[tuple[str, float, float, float]]], what: str) -> Figure:
+    """Differences with their 95 % intervals, one panel below another: {panel: [(label, mean, low, high)]}, in points.
+
+    An interval that does not reach zero is drawn dark, one that does pale.
+    """
+    rows = sum(map(len, panels.values()))
+    figure, axes = plt.subplots(
+        len(panels),
+        1,
+        figsize=(8, 0.32 * rows + 0.55 * len(panels) + 0.4),
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
+        height_ratios=[len(panel) for panel in panels.values()],
+    )
+    for axis, (name, panel) in zip(axes[:, 0], panels.items()):
+        for i, (_, mean, low, high) in enumerate(panel):
+            sure = low > 0 or high < 0
+            color = TRAINED if sure else VANILLA
+            axis.plot([low, high], [i, i], color=color, lw=2.5 if sure else 1.5)
+            axis.plot(mean, i, "o" if sure else "s", color=color)
+            axis.annotate(f"{mean:+.1f}", (high, i), (5, 0), textcoords="offset points", va="center", fontsize=8)
+        axis.set_yticks(range(len(panel)), [label for label, *_ in panel], fontsize=9)
+        axis.set_ylim(len(panel) - 0.5, -0.5)
+        axis.axvline(0, color=INK, lw=1)
+        axis.set_title(name, fontsize=10, loc="left")
+        _plain(axis, "x")
+    axes[-1, 0].set_xlabel(what)
+    return figure
+
+
+def flows(before: Counter, after: Counter) -> Figure:
+    """From kind of first answer to kind of second, in percent of each row: vanilla and trained side by side."""
+    met = {kind for found in (before, after) for pair in found for kind in pair}
+    names = sorted(met, key=lambda kind: (kind != "correct", kind))
+    starts = [name for name in names if name != "correct" and any(a == name for f in (before, after) for a, _ in f)]
+    figure, axes = plt.subplots(1, 2, figsize=(12, 0.5 * len(starts) + 1.8), sharey=True, layout="constrained")
+    for axis, (title, found) in zip(axes, (("vanilla", before), ("trained", after))):
+        counts = np.array([[found[a, b] for b in names] for a in starts], float)
+        shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
+        axis.imshow(shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
+        for (i, j), share in np.ndenumerate(shares):
+            axis.text(j, i, f"{share:.0f}", ha="center", va="center", fontsize=9, color="white" if share > 55 else INK)
+        axis.set_xticks(range(len(names)), [n.replace("_", "\n") for n in names], fontsize=8)
+        many = [f"{name.replace('_', ' ')} ({int(count)})" for name, count in zip(starts, counts.sum(1))]
+        axis.set_yticks(range(len(starts)), many)
+        axis.set_title(f"{title}: kind of the second answer, % of each row", fontsize=10)
+    axes[0].set_ylabel("kind of the first answer (how many)")
+    return figure
+
+
 def training(logs: dict[str, list[dict]]) -> Figure:
     """Reward, KL, reflection length and groups without signal, step by step; one line a seed."""
     panels = (

@@ -167,7 +167,8 @@ def describe(runs: list[Run], temperature: float) -> str:
     )
 
 
-def _percent(mean: float, low: float, high: float) -> str:
+def percent(mean: float, low: float, high: float) -> str:
+    """A share and its interval as percent: "12.3 [10.0, 14.9]"."""
     return f"{100 * mean:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
@@ -179,7 +180,7 @@ def table(runs: list[Run], temperature: float) -> str:
         if not values.size:
             return "not run"
         found = interval(values)
-        return _percent(*found) if found else "no failures"
+        return percent(*found) if found else "no failures"
 
     lines = [
         f"*{describe(runs, temperature)}; % with 95 % intervals.*",
@@ -247,7 +248,7 @@ def rescued_table(runs: list[Run], temperature: float) -> str:
     def cell(trained: bool, kind: str) -> str:
         hits = [right for first, right in pairs[trained] if first == kind]
         low, high = wilson(sum(hits), len(hits)) if hits else (0.0, 0.0)
-        return f"{_percent(np.mean(hits), low, high)} (n = {len(hits)})" if hits else "none"
+        return f"{percent(np.mean(hits), low, high)} (n = {len(hits)})" if hits else "none"
 
     lines = ["| kind of the first error | put right, vanilla | put right, trained |", "|---|---|---|"]
     lines += [f"| {kind.replace('_', ' ')} | {cell(False, kind)} | {cell(True, kind)} |" for kind in names]

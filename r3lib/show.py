@@ -153,6 +153,24 @@ def before_after(pairs: Sequence[tuple[dict[str, str], dict[str, str]]]) -> View
     return View("\n".join(lines), _table(html))
 
 
+def moved(pieces: Sequence[str], values: Sequence[float], most: float = 3.0) -> View:
+    """A text, token by token, with what training did to each: log-probability after minus before, in nats.
+
+    Likelier tokens are blue and underlined, less likely ones orange and overlined, the stronger the more, up to `most`;
+    each shows its figure under the mouse. As plain text only those moved by a nat or more carry it.
+    """
+    if len(pieces) != len(values):
+        raise ValueError(f"One value for each token is needed, got {len(values)} for {len(pieces)}.")
+    text, html = "", ""
+    for piece, value in zip(map(clean, pieces), values):
+        text += piece + (f"[{value:+.1f}]" if abs(value) >= 1 else "")
+        color, line = (PLUS, "underline") if value > 0 else (MINUS, "overline")
+        strength = round(255 * min(abs(value) / most, 1) * 0.6)
+        style = f"background:{color}{strength:02x}" + (f";text-decoration:{line}" if abs(value) >= 1 else "")
+        html += f'<span title="{value:+.2f}" style="{style}">{escape(piece)}</span>'
+    return View(text, f'<div class="tex2jax_ignore mathjax_ignore" style="white-space:pre-wrap">{html}</div>')
+
+
 def _grid(
     short: dict[str, Sequence[str]], long: dict[str, Sequence[str]], raw: dict[str, list[str]] | None = None
 ) -> View:

@@ -1,0 +1,125 @@
+"""What training does to reflections: the same failures reflected on by the vanilla and by the trained model.
+
+Pairs of texts, what can be counted in them, and how the probability of each token has moved.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from peft import PeftModel
+from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerBase
+
+from r3lib.loss import token_logps
+from r3lib.profiles import Profile
+from r3lib.rollout import Conversation, Transcript, prompt_ids
+from r3lib.tasks import Task, Verdict
+
+NUMBER = re.compile(r"\d+")
+
+
+@dataclass
+class Reflected:
+    """One failure, reflected on by one model. `why`: the verdict on the failed answer."""
+
+    problem: dict
+    answer: str
+    why: Verdict
+    reflection: str
+    retry: str
+    right: bool
+    transcript: Transcript
+
+
+def reflect(
+    model: PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    failures: list[dict],
+    profile: Profile,
+    trained: bool,
+    seed: int = 0,
+) -> list[Reflected]:
+    """Reflect on stored failures (rows with `problem`, a dict, and `answer`) and retry; vanilla: the adapter is off.
+
+    Both models draw the same random numbers, so pairs differ by what the models prefer, not by luck.
+    """
+    out: list[Reflected] = []
+    if not trained:
+        with model.disable_adapter():
+            return _reflect(model, tokenizer, task, failures, profile, seed, "vanilla", out)
+    return _reflect(model, tokenizer, task, failures, profile, seed, "trained", out)
+
+
+def _reflect(model, tokenizer, task, failures, profile, seed, name, out) -> list[Reflected]:
+    for start in tqdm(range(0, len(failures), profile.rows), desc=f"reflections, {name}", unit="batch"):
+        rows = failures[start : start + profile.rows]
+        problems = [row["problem"] for row in rows]
+        talk = Conversation(model, tokenizer, len(rows), seed, first=start)
+        talk.start([prompt_ids(tokenizer, task.messages(p), task.tools(p)) for p in problems])
+        talk.put([row["answer"] for row in rows], "attempt")
+        talk.say(task.reflect_prompt, "reflection_prompt")
+        texts = talk.reply("reflection", profile.reflection_tokens, profile.temperature)
+        talk.say([task.ask(p) for p in problems], "retry_prompt")
+        retries = talk.reply("retry", profile.retry_tokens, profile.temperature)
+        for row, text, retry, transcript in zip(rows, texts, retries, talk.transcripts):
+            why = task.verify(row["problem"], row["answer"])
+            right = task.verify(row["problem"], retry).ok
+            out.append(Reflected(row["problem"], row["answer"], why, text, retry, right, transcript))
+    return out
+
+
+def template(text: str) -> str:
+    """A reflection without its particulars: numbers and quoted words become one sign, so that copies can be counted."""
+    return NUMBER.sub("#", re.sub(r'"[^"]*"', '"#"', text))
+
+
+def names_error(found: Reflected) -> bool:
+    """Whether the reflection names what was wrong: a number or quoted word of the verdict's reason that the task lacks.
+
+    The reason tells, say, the value that a wrong equation gives or the value that an argument should have had. A crude
+    sign, on purpose the same for every task: words that merely paraphrase the error are not found.
+    """
+    told = set(NUMBER.findall(found.why.reason)) | set(re.findall(r'"([^"]+)"', found.why.reason))
+    known = set(NUMBER.findall(str(found.problem)))
+    telling = {word for word in told if word not in known}
+    words = set(NUMBER.findall(found.reflection)) | {word for word in telling if word in found.reflection}
+    return bool(telling & words)
+
+
+def measures(found: list[Reflected], task: Task) -> dict[str, float]:
+    """Shares (0 to 1) and lengths over one model's reflections.
+
+    distinct: different texts; distinct_templates: different once numbers are ignored; top_template: share of the most
+    frequent of those (near 1 if the model has collapsed to one); leak; names_error; median and mean tokens; right: of
+    the retries.
+    """
+    templates = Counter(template(one.reflection) for one in found)
+    lengths = [len(one.transcript.tokens("reflection")) for one in found]
+    return {
+        "distinct": len({one.reflection for one in found}) / len(found),
+        "distinct_templates": len(templates) / len(found),
+        "top_template": templates.most_common(1)[0][1] / len(found),
+        "leak": float(np.mean([task.contains_answer(one.problem, one.reflection) for one in found])),
+        "names_error": float(np.mean([names_error(one) for one in found])),
+        "tokens_median": float(np.median(lengths)),
+        "tokens_mean": float(np.mean(lengths)),
+        "right": float(np.mean([one.right for one in found])),
+    }
+
+
+@torch.no_grad()
+def moved(model: PeftModel, transcript: Transcript, temperature: float = 1.0) -> list[float]:
+    """For each token of the reflection: log-probability under the trained model minus under the vanilla one."""
+    end = transcript.spans["reflection"][1]
+    ids = torch.tensor([transcript.ids[:end]], device=model.device)
+    count = len(transcript.tokens("reflection"))
+    after = token_logps(model, ids, torch.ones_like(ids), count, temperature)[0]
+    with model.disable_adapter():
+        before = token_logps(model, ids, torch.ones_like(ids), count, temperature)[0]
+    return (after - before).tolist()

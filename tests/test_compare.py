@@ -1,0 +1,107 @@
+"""Arms beside each other: planted differences are found, pairs are by seed, and no plot or table needs every arm."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from r3lib import compare, plots
+from r3lib.evaluate import RETRIES, Outcomes
+from r3lib.experiment import outcomes_path
+from r3lib.files import R3Error, write_json
+
+RATES = {"vanilla": 0.05, "r3": 0.4, "first": 0.1}  # of retries with the own reflection
+N, T = 300, 0.7
+
+
+def outcomes(seed: int, rate: float) -> Outcomes:
+    rng, out = random.Random(seed), Outcomes()
+    luck = random.Random(7)  # of the problems: the same for every arm
+    for _ in range(N):
+        first = luck.random() < 0.3
+        out.right["first"].append(int(first))
+        for arm in RETRIES:
+            out.right[arm].append(int(first or rng.random() < (rate if arm == "second" else 0.05)))
+        out.kinds["first"].append("correct" if first else "missed_target")
+        out.kinds["second"].append("correct" if out.right["second"][-1] else "wrong_numbers")
+        out.leak.append(None if first else 0)
+        out.reflection_tokens.append(None if first else 30)
+    out.tokens = dict.fromkeys(("first", *RETRIES), 10 * N) | {"second": 40 * N}
+    return out
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Two seeds of the vanilla model, R3 and plain GRPO, as `make experiments` lays them out."""
+    for number, (arm, rate) in enumerate(RATES.items()):
+        base = tmp_path / ("countdown/nano" if arm != "first" else "arms/countdown/nano/first")
+        for seed in (0, 1):
+            record = {
+                "task": "countdown",
+                "model": "fake",
+                "profile": "nano",
+                "arm": arm,
+                "trained": arm != "vanilla",
+                "seed": seed,
+                "temperature": T,
+                "n": N,
+                "commit": "abc",
+                "settings": {"four_bit": True, "dtype": "float32", "temperature": T},
+            }
+            path = outcomes_path(base / f"seed{seed}", arm != "vanilla", T)
+            write_json(path, {**record, "outcomes": outcomes(10 * number + seed, rate).to_json()})
+    return tmp_path
+
+
+def test_arms_are_loaded_with_vanilla_first(results):
+    arms = compare.load("countdown", "nano", results)
+    assert list(arms) == ["vanilla", "r3", "first"]
+    assert all([r.record["seed"] for r in runs] == [0, 1] for runs in arms.values())
+
+
+def test_a_planted_difference_is_found_and_its_absence_too(results):
+    arms = compare.load("countdown", "nano", results)
+    mean, low, high = compare.difference(arms["r3"], arms["vanilla"], T, "second", "second")
+    assert mean == pytest.approx(100 * 0.7 * 0.35, abs=5) and low > 10 and high - low < 15
+    for label, mean, low, high in compare.controls(arms["vanilla"], T):
+        assert low <= 0 <= high and low <= mean <= high, label
+    assert all(low > 10 for _, _, low, _ in compare.controls(arms["r3"], T))
+
+
+def test_the_table_has_every_arm_with_its_cost(results):
+    arms = compare.load("countdown", "nano", results)
+    table = compare.arms_table(arms, T)
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    assert [row.split(" |")[0] for row in rows] == [
+        "| nothing (vanilla)",
+        "| r3: reward on the reflection",
+        "| first: plain GRPO on first answers",
+    ]
+    assert all("| 50 / 20 |" in row for row in rows)
+
+
+def test_seeds_that_do_not_pair_are_an_error(results):
+    arms = compare.load("countdown", "nano", results)
+    with pytest.raises(R3Error, match=r"\[0, 1\] cannot be paired with seeds \[0\]"):
+        compare.difference(arms["r3"], arms["vanilla"][:1], T, "second", "second")
+
+
+def test_flows_count_every_problem_once(results):
+    runs = compare.load("countdown", "nano", results)["r3"]
+    found = compare.flows(runs, T)
+    assert found.total() == 2 * N
+    assert set(found) == {("correct", "correct"), ("missed_target", "correct"), ("missed_target", "wrong_numbers")}
+
+
+def test_the_plots_show_all_rows(results):
+    arms = compare.load("countdown", "nano", results)
+    panels = compare.forest(arms, T)
+    figure = plots.forest(panels, "points")
+    assert [axis.get_title(loc="left") for axis in figure.axes] == list(panels)
+    assert all(len(axis.get_yticks()) == len(compare.CONTROLS) for axis in figure.axes)
+    plots.close(figure)
+    figure = plots.flows(*(compare.flows(arms[name], T) for name in ("vanilla", "r3")))
+    shown = [text.get_text() for text in figure.axes[1].texts]
+    assert len(shown) == 3 and sum(map(int, shown)) == pytest.approx(100, abs=2)
+    plots.close(figure)
