@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from r3lib import report
+from r3lib import paper, report
 from r3lib.files import RESULTS, R3Error
 from r3lib.profiles import ARMS
 from r3lib.report import Run, matrix
@@ -94,6 +94,18 @@ def controls(runs: list[Run], temperature: float) -> list[Row]:
 def forest(arms: dict[str, list[Run]], temperature: float) -> dict[str, list[Row]]:
     """All panels: {"vanilla": rows, "r3": rows, …}, for `plots.forest`."""
     return {arm: controls(runs, temperature) for arm, runs in arms.items()}
+
+
+def gains(runs: list[Run], temperature: float) -> dict[str, tuple[str, float, float, float]]:
+    """Our gains under the names of the paper's (`paper.GAINS`), for `plots.gains`: name -> (model, mean, low, high)."""
+
+    def cells(column: str) -> np.ndarray:
+        model, number = column.split("_")
+        return matrix(runs, model == "trained", temperature, number)
+
+    model = f"{runs[0].record['model']} (ours, {len(cells('trained_first'))} seeds)"
+    found = {name: paired_difference(cells(end), cells(start)) for name, (start, end) in paper.GAINS.items()}
+    return {name: (model, *(100 * x for x in points)) for name, points in found.items()}
 
 
 def flows(runs: list[Run], temperature: float) -> Counter:

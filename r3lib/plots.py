@@ -78,6 +78,42 @@ def forest(panels: dict[str, list[tuple[str, float, float, float]]], what: str) 
     return figure
 
 
+def gains(paper: dict[str, list], ours: dict[str, tuple[str, float, float, float]]) -> Figure:
+    """The paper's gains (`paper.gains`) with ours below them, in points; what is not verified is hollow and grey.
+
+    ours: name of the gain -> (model, mean, low, high).
+    """
+    heights = [len(rows) + 1 for rows in paper.values()]
+    beside = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "fontsize": 8}
+    figure, axes = plt.subplots(
+        len(paper),
+        1,
+        figsize=(8, 0.3 * sum(heights) + 0.6 * len(paper)),
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
+        height_ratios=heights,
+    )
+    for axis, (name, rows) in zip(axes[:, 0], paper.items()):
+        for i, row in enumerate(rows):
+            face, edge = (VANILLA, VANILLA) if row.verified else ("white", "#bbbbbb")
+            axis.barh(i, row.points, color=face, edgecolor=edge, hatch="" if row.verified else "////", height=0.6)
+            axis.annotate(f"{row.points:+.1f}", (row.points, i), **beside)
+        labels = [f"{row.model}{'' if row.verified else ' (unverified)'}" for row in rows]
+        if name in ours:
+            model, mean, low, high = ours[name]
+            axis.errorbar(mean, len(rows), xerr=[[mean - low], [high - mean]], fmt="o", color=TRAINED, capsize=3)
+            axis.annotate(f"{mean:+.1f}", (high, len(rows)), **beside)
+            labels.append(model)
+        axis.set_yticks(range(len(labels)), labels, fontsize=8)
+        axis.set_ylim(len(labels) - 0.5, -0.5)
+        axis.axvline(0, color=INK, lw=1)
+        axis.set_title(name, fontsize=10, loc="left")
+        _plain(axis, "x")
+    axes[-1, 0].set_xlabel("points (ours with its 95 % interval; the paper gives none)")
+    return figure
+
+
 def flows(before: Counter, after: Counter) -> Figure:
     """From kind of first answer to kind of second, in percent of each row: vanilla and trained side by side."""
     met = {kind for found in (before, after) for pair in found for kind in pair}

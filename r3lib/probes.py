@@ -1,4 +1,4 @@
-"""Questions to a trained model beyond the paper's table: more rounds, other temperatures, the other task.
+"""Questions to a trained model beyond the table: more rounds, other temperatures, the same tokens, another task.
 
 Each is asked of the vanilla model too, on the same held-out problems, so that answers can be paired.
 """
@@ -6,8 +6,10 @@ Each is asked of the vanilla model too, on the same held-out problems, so that a
 from __future__ import annotations
 
 import time
+from math import comb
 from pathlib import Path
 
+import numpy as np
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -18,6 +20,7 @@ from r3lib.rollout import Conversation, prompt_ids
 from r3lib.tasks import Task
 
 ROUNDS = 3
+SAMPLES = 32  # first tries of each problem, for pass@k
 TEMPERATURES = (0.0, 0.3, 0.5, 0.7, 1.0, 1.3)
 
 
@@ -83,6 +86,47 @@ def _try(
     return texts
 
 
+def first_tries(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    problems: list[dict],
+    profile: Profile,
+    temperature: float,
+    count: int = SAMPLES,
+    seed: int = 0,
+    desc: str = "first tries",
+) -> tuple[list[int], float]:
+    """How many of `count` independent first tries of each problem are right, and the mean tokens of a try.
+
+    What the tokens of a reflection would have bought in tries, if a verifier may look at each (`pass_at`).
+    """
+    right, written = [], 0
+    at_once = max(1, profile.rows // count)  # problems
+    for start in tqdm(range(0, len(problems), at_once), desc=desc, unit="batch"):
+        chunk = problems[start : start + at_once]
+        with models.memory_explained(profile):
+            talk = Conversation(model, tokenizer, len(chunk), seed * 100_003 + 1, first=start * count)
+            talk.start([prompt_ids(tokenizer, task.messages(p), task.tools(p)) for p in chunk])
+            talk.fork([count] * len(chunk))
+            texts = talk.reply("attempt", profile.attempt_tokens, temperature)
+        written += evaluate.written(talk, "attempt")
+        for row, problem in enumerate(chunk):
+            own = texts[row * count : (row + 1) * count]
+            right.append(sum(task.verify(problem, text).ok for text in own))
+    return right, written / (len(problems) * count)
+
+
+def pass_at(k: int, right: list[int], count: int) -> np.ndarray:
+    """pass@k of each problem, without bias, of `right` tries among `count` (Chen et al. 2021, equation 1).
+
+    Raises ValueError if k is more than the tries there are.
+    """
+    if not 1 <= k <= count:
+        raise ValueError(f"pass@{k} needs {k} tries of each problem; there are {count}.")
+    return np.array([1 - comb(count - c, k) / comb(count, k) for c in right])
+
+
 def run(task: Task, profile: Profile, seed: int, out: Path, work: Path, other: Path | None = None) -> None:
     """Ask everything of the vanilla model and of the one that `experiment.run` trained in `work`; JSON into `out`.
 
@@ -109,6 +153,11 @@ def run(task: Task, profile: Profile, seed: int, out: Path, work: Path, other: P
                 )
                 bits = ["".join(map(str, row)) for row in right]
                 found[f"{how}-T{temperature:g}"] = {"right": bits, "tokens": tokens}
+        if name != "transfer":
+            tries, length = first_tries(
+                model, tokenizer, task, test, profile, profile.temperature, seed=seed, desc=f"{name}, first tries"
+            )
+            found[f"tries-T{profile.temperature:g}"] = {"right": tries, "of": SAMPLES, "tokens_a_try": round(length, 2)}
         record = {"task": task.name, "model": experiment.model_name(profile), "profile": profile.name, "arm": name}
         write_json(
             path,

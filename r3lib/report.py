@@ -41,13 +41,16 @@ COMPARISONS = (  # name, (trained?, arm) minus (trained?, arm)
     ("trained: own reflection − blind retry", (True, "second"), (True, "blind")),
     ("trained: own reflection − shuffled reflection", (True, "second"), (True, "shuffled")),
     ("trained: own reflection − generic sentence", (True, "second"), (True, "generic")),
+    ("trained: own reflection − the same with answers removed", (True, "second"), (True, "redacted")),
     ("vanilla: own reflection − blind retry", (False, "second"), (False, "blind")),
     ("trained first try − vanilla first try", (True, "first"), (False, "first")),
 )
 ROWS = (
     ("first try", "first"),
     ("second try, own reflection", "second"),
+    ("second try, own reflection, answers removed", "redacted"),
     ("second try, blind retry", "blind"),
+    ("second try, asked again, told nothing", "again"),
     ("second try, generic sentence", "generic"),
     ("second try, shuffled reflection", "shuffled"),
 )
@@ -281,32 +284,6 @@ def ends_table(logs: dict[str, list[dict]], size: int = 5) -> str:
         lines.append(f"| {metric} | " + " | ".join(_figure(float(np.mean(values))) for values in ends) + " |")
     minutes = [sum(e["seconds"] for e in log) / 60 for log in logs.values()]
     return "\n".join([*lines, f"| training time, minutes a seed | {min(minutes):.1f} to {max(minutes):.1f} | |"])
-
-
-def paper_table(table: dict) -> str:
-    """Markdown: one of the paper's tables (data/paper/*.json), each cell with its mark; unverified ones in grey."""
-
-    def cell(found: dict, trained_at_all: bool = True) -> str:
-        if found["marks"] == ["–"]:
-            return "not recovered" if trained_at_all else "not trained"
-        value = found.get("text") or f"{found['value']:.1f}"
-        if "M" in found["marks"]:
-            return f'<span style="color:#888">{value} (M, unverified)</span>'
-        return f"{value} ({', '.join(found['marks'])})"
-
-    lines = [
-        f"| {table['table']}, {table['test_items']:,} test items, {table['unit']} "
-        "| vanilla 1st | vanilla 2nd | trained 1st | trained 2nd |",
-        "|---|---|---|---|---|",
-    ]
-    for row in table["rows"]:
-        cells = [cell(row[c], row["trained_in_the_paper"] or c.startswith("vanilla")) for c in table["columns"]]
-        lines.append(f"| {row['model']} | " + " | ".join(cells) + " |")
-    lines += ["", "| reported of its results | |", "|---|---|"]
-    lines += [f"| {a['what']} | {cell(a)} |" for a in table["aggregates"]]
-    lines += [f"| {fact['what']} | ({', '.join(fact['marks'])}) |" for fact in table.get("order", ())]
-    lines += ["", *(f"{mark}: {meaning}.  " for mark, meaning in table["marks"].items() if mark in "TAS")]
-    return "\n".join(lines)
 
 
 def plain(markdown: str) -> str:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from r3lib import compare, plots
+from r3lib import compare, paper, plots
 from r3lib.evaluate import RETRIES, Outcomes
 from r3lib.experiment import outcomes_path
 from r3lib.files import R3Error, write_json
@@ -85,6 +85,15 @@ def test_seeds_that_do_not_pair_are_an_error(results):
     arms = compare.load("countdown", "nano", results)
     with pytest.raises(R3Error, match=r"\[0, 1\] cannot be paired with seeds \[0\]"):
         compare.difference(arms["r3"], arms["vanilla"][:1], T, "second", "second")
+
+
+def test_our_gains_have_the_papers_names(results):
+    runs = [run for arm in ("vanilla", "r3") for run in compare.load("countdown", "nano", results)[arm]]
+    found = compare.gains(runs, T)
+    assert list(found) == list(paper.GAINS) and {model for model, *_ in found.values()} == {"fake (ours, 2 seeds)"}
+    name, mean, low, high = found["training, second try: trained − vanilla"]
+    assert mean == pytest.approx(100 * 0.7 * 0.35, abs=5) and low < mean < high
+    assert found["training, first try: trained − vanilla"][1:] == (0, 0, 0)
 
 
 def test_flows_count_every_problem_once(results):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import combinations
 
+import numpy as np
 import pytest
 
 from r3lib import probes
 from r3lib.countdown import TASK
 from r3lib.evaluate import evaluate
 from r3lib.files import R3Error, read_json
-from r3lib.probes import rounds
+from r3lib.probes import first_tries, pass_at, rounds
 
 PROBLEMS = [{"numbers": [i, 10, 20], "target": 30 + i} for i in range(1, 4)]
 RIGHT = [f"<answer>{i} + 10 + 20</answer>" for i in range(1, 4)]
@@ -47,6 +49,24 @@ def test_the_first_round_is_the_evaluations_second_try(nano, small, problems):
         assert right == [outcomes.right["first"], outcomes.right[arm]]
 
 
+def test_first_tries_are_counted_for_each_problem(tiny, small, scripted):
+    scripted(probes, [[RIGHT[0], BAD, BAD, RIGHT[1]], [BAD, BAD]])
+    right, length = first_tries(*tiny, TASK, PROBLEMS, dataclasses.replace(small, rows=5), 1.0, 2)
+    texts = [RIGHT[0], BAD, BAD, RIGHT[1], BAD, BAD]
+    assert right == [1, 1, 0]
+    assert length == pytest.approx(sum(len(tiny[1](text)["input_ids"]) for text in texts) / 6)
+
+
+def test_pass_at_k_is_the_share_of_draws_with_a_right_one():
+    """Against every draw of k of the tries, one by one."""
+    right, count = [0, 1, 3, 5], 5
+    for k in range(1, count + 1):
+        expected = [np.mean([min(draw) < c for draw in combinations(range(count), k)]) for c in right]
+        assert pass_at(k, right, count) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="there are 5"):
+        pass_at(6, right, count)
+
+
 def test_all_questions_are_written_once(small, tmp_path, monkeypatch):
     profile = dataclasses.replace(small, test_problems=4, temperature=0.7)
     with pytest.raises(R3Error, match="run the experiment first"):
@@ -59,7 +79,8 @@ def test_all_questions_are_written_once(small, tmp_path, monkeypatch):
     assert set(found) == {"probes-vanilla", "probes-trained", "probes-transfer"}
     assert found["probes-vanilla"]["answers"] == found["probes-trained"]["answers"]  # the same model, here
     answers = found["probes-vanilla"]["answers"]
-    assert len(answers) == 2 * len(probes.TEMPERATURES)
+    assert len(answers) == 2 * len(probes.TEMPERATURES) + 1
+    assert len(answers["tries-T0.7"]["right"]) == 4 and max(answers["tries-T0.7"]["right"]) <= probes.SAMPLES
     assert [len(bits) for bits in answers["reflect-T0.7"]["right"]] == [4] * (1 + probes.ROUNDS)
     assert set(found["probes-transfer"]["answers"]) == {"reflect-T0.7", "blind-T0.7"}
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("probes-*.json")}
