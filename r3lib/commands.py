@@ -88,6 +88,7 @@ def experiment_(options: argparse.Namespace) -> None:
             adapter = work / "train" / "adapter"
             if models.processes().is_main_process and adapter.exists():
                 hub.write_card(adapter, chosen, report.collect(r3))
+                hub.keep(adapter, r3 / "adapter")
         else:
             out = RESULTS / "arms" / task.name / chosen.name / arm / seed_folder
             experiment.run(task, experiment.with_arm(chosen, arm, r3), seed, out, work)

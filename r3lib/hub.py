@@ -6,6 +6,7 @@ unless `push` is called (`--push-to-hub OWNER/NAME`).
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import huggingface_hub
@@ -13,7 +14,7 @@ from huggingface_hub import ModelCardData
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
 from r3lib import families, report
-from r3lib.files import R3Error, write_text
+from r3lib.files import R3Error, whole, write_text
 from r3lib.profiles import Profile
 
 PAPER = "arXiv:2505.24726"
@@ -81,6 +82,13 @@ def card(profile: Profile, runs: list[report.Run], name: str) -> str:
 def write_card(adapter: Path, profile: Profile, runs: list[report.Run], name: str | None = None) -> None:
     """Put the card into an adapter's folder."""
     write_text(adapter / "README.md", card(profile, runs, name or f"{profile.base}-r3-{runs[0].record['task']}"))
+
+
+def keep(adapter: Path, folder: Path) -> None:
+    """Copy what an adapter needs to be loaded, and its card, whole or not at all; not what names this machine."""
+    for name in ("adapter_config.json", "README.md", "adapter_model.safetensors"):
+        with whole(folder / name) as partial:
+            shutil.copyfile(adapter / name, partial)
 
 
 def push(adapter: Path, name: str) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import huggingface_hub
 import pytest
 from huggingface_hub import ModelCard
 from huggingface_hub.errors import LocalTokenNotFoundError
+from peft import get_peft_model
 
-from r3lib import hub, report
+from r3lib import hub, models, report
 from r3lib.files import RESULTS, R3Error
 from r3lib.profiles import PROFILES, profile
 
@@ -59,6 +61,28 @@ def test_a_run_that_is_not_finished_has_no_card(stored):
     chosen, runs, _ = stored
     with pytest.raises(R3Error, match="run the experiment to its end"):
         hub.card(chosen, [run for run in runs if not run.record["trained"]], "a/b")
+
+
+def test_what_is_kept_loads_and_names_nothing_of_this_machine(stored, nano, small, tmp_path):
+    chosen, runs, task = stored
+    get_peft_model(copy.deepcopy(nano[0]), models.lora(small)).save_pretrained(tmp_path / "adapter")
+    (tmp_path / "adapter" / "training_args.bin").write_bytes(b"of this machine")
+    hub.write_card(tmp_path / "adapter", chosen, runs)
+    hub.keep(tmp_path / "adapter", tmp_path / "kept")
+    names = {"adapter_config.json", "README.md", "adapter_model.safetensors"}
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == names
+    loaded = models.with_adapter(copy.deepcopy(nano[0]), tmp_path / "kept")
+    assert any("lora_" in name for name, _ in loaded.named_parameters())
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_stored_adapters_load(task):
+    folders = sorted((RESULTS / task / "nano").glob("seed*/adapter"))
+    for folder in folders:
+        model, _ = models.load(profile("nano", task), folder)
+        moved = [p for name, p in model.named_parameters() if "lora_B" in name]
+        assert moved and all(p.abs().max() > 0 for p in moved)
+        assert "/" not in (folder / "adapter_config.json").read_text().split("base_model_name_or_path")[1].split(",")[0]
 
 
 class FakeHub:
