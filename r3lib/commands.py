@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from r3lib import doctor, experiment, hub, models, plots, readiness, report
+from r3lib import compare, doctor, experiment, hub, models, plots, readiness, report
 from r3lib.countdown_data import key
 from r3lib.files import DATA, RESULTS, ROOT, R3Error, read_json, read_jsonl, whole, write_json, write_text
 from r3lib.profiles import Profile, profile
@@ -117,6 +117,16 @@ def report_(_: argparse.Namespace) -> None:
         picture = f"![accuracy of every arm, vanilla and trained](results/{folder.parent.name}/{folder.name}/arms.png)"
         text = f"{report.table(own, temperature)}\n\n{picture}"
         report.insert(README, f"{folder.parent.name}-{folder.name}", text)
+    for folder in sorted((RESULTS / "arms").glob("*/*")):
+        task, name = folder.parent.name, folder.name
+        arms = compare.load(task, name)
+        temperature = arms["r3"][0].record["settings"]["temperature"]
+        table = compare.arms_table(arms, temperature)
+        write_text(folder / "table.md", table + "\n")
+        what = "second try with the own reflection − with this instead, points"
+        _figure(folder / "forest.png", plots.forest(compare.forest(arms, temperature), what))
+        picture = f"![what the own reflection is worth over each control](results/arms/{task}/{name}/forest.png)"
+        report.insert(README, f"arms-{task}-{name}", f"{table}\n\n{picture}")
     report.insert(README, "cost", report.cost(read_json(ROOT / "benchmarks" / "results" / "reproduce.json")))
     _figure(RESULTS / "loop.png", plots.loop())
     print(f"Wrote {RESULTS / 'summary.csv'} and the tables and plots beside the results; README.md is up to date.")

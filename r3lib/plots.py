@@ -119,7 +119,7 @@ def flows(before: Counter, after: Counter) -> Figure:
     met = {kind for found in (before, after) for pair in found for kind in pair}
     names = sorted(met, key=lambda kind: (kind != "correct", kind))
     starts = [name for name in names if name != "correct" and any(a == name for f in (before, after) for a, _ in f)]
-    figure, axes = plt.subplots(1, 2, figsize=(12, 0.5 * len(starts) + 1.8), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(13, 0.5 * len(starts) + 1.8), layout="constrained")
     for axis, (title, found) in zip(axes, (("vanilla", before), ("trained", after))):
         counts = np.array([[found[a, b] for b in names] for a in starts], float)
         shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)

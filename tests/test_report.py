@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from r3lib import report
+from r3lib import compare, report
 from r3lib.__main__ import main
 from r3lib.evaluate import RETRIES, Outcomes
 from r3lib.experiment import load_outcomes, outcomes_path
@@ -140,6 +140,15 @@ def test_committed_tables_are_what_the_results_say():
         temperature = runs[0].record["settings"]["temperature"]
         assert report.table(runs, temperature) in readme, "run `make report` and commit README.md"
     assert report.cost(read_json(ROOT / "benchmarks" / "results" / "reproduce.json")) in readme
+
+
+@stored
+def test_committed_arms_are_what_the_results_say():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for folder in (RESULTS / "arms").glob("*/*"):
+        arms = compare.load(folder.parent.name, folder.name)
+        temperature = arms["r3"][0].record["settings"]["temperature"]
+        assert compare.arms_table(arms, temperature) in readme, "run `make report` and commit README.md"
 
 
 @stored
