@@ -102,16 +102,17 @@ def table(before: dict[str, dict], after: dict[str, dict]) -> str:
     lines = ["| task | metric | n | before ± s.e. | after ± s.e. | after − before [95 %] |", "|---" * 6 + "|"]
     for task, old in before.items():
         new, scale = after[task], 100 if old["metric"] == "acc" else 1
-        cells = [_value(one, scale) for one in (old, new)]
-        change = f"{scale * (new['value'] - old['value']):+.2f}"
+        places = 2 if scale == 100 else 4
+        cells = [_value(one, scale, places) for one in (old, new)]
+        change = f"{scale * (new['value'] - old['value']):+.{places}f}"
         if old["samples"] and len(old["samples"]) == len(new["samples"]):
             mean, low, high = paired_difference([new["samples"]], [old["samples"]])
-            change = f"{scale * mean:+.2f} [{scale * low:+.2f}, {scale * high:+.2f}]"
+            change = f"{scale * mean:+.{places}f} [{scale * low:+.{places}f}, {scale * high:+.{places}f}]"
         metric = "accuracy, %" if old["metric"] == "acc" else old["metric"].replace("_", " ")
         lines.append(f"| {task} | {metric} | {old['n']} | {cells[0]} | {cells[1]} | {change} |")
     return "\n".join(lines)
 
 
-def _value(one: dict, scale: float) -> str:
-    error = "" if one["stderr"] is None or np.isnan(one["stderr"]) else f" ± {scale * one['stderr']:.2f}"
-    return f"{scale * one['value']:.2f}{error}"
+def _value(one: dict, scale: float, places: int) -> str:
+    error = "" if one["stderr"] is None or np.isnan(one["stderr"]) else f" ± {scale * one['stderr']:.{places}f}"
+    return f"{scale * one['value']:.{places}f}{error}"

@@ -50,7 +50,7 @@ def test_the_table_pairs_by_document(judged):
     worse["r3_text"]["samples"] = [x + 0.5 for x in worse["r3_text"]["samples"]]
     lines = forgetting.table(judged, worse).splitlines()
     assert "+0.00 [+0.00, +0.00]" in lines[2] and "accuracy, %" in lines[2]
-    assert "+0.50 [+0.50, +0.50]" in lines[3] and f"| {SLICE} |" in lines[3]
+    assert "+0.5000 [+0.5000, +0.5000]" in lines[3] and f"| {SLICE} |" in lines[3]
 
 
 @pytest.mark.parametrize("name", ["r3-nano", "r3-nano-calls"])
