@@ -84,8 +84,8 @@ PROFILES = {
             test_problems=1000,
             rows=250,
             hub_data=False,
-            memory_gb=2.7,  # benchmarks/results/reproduce.json
-            minutes=8.2,
+            memory_gb=2.4,  # benchmarks/results/reproduce.json
+            minutes=4.9,
         ),
         Profile("t4", "Qwen/Qwen2.5-1.5B-Instruct", dtype="float16", failures=8, micro_batch=4, rows=32),
         Profile("rtx12", "Qwen/Qwen2.5-1.5B-Instruct", failures=16, micro_batch=4, rows=64),
