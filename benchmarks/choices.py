@@ -94,17 +94,22 @@ def pairs(with_it: Callable[[], None], without: Callable[[], None], repeats: int
     }
 
 
-def rollouts(profile: Profile, model, tokenizer, found, repeats: int) -> dict[str, dict]:
-    """The choices of the rollout."""
-    rows = trainer.training_rows(TASK, found)
-    prompts = [row["prompt"] for row in rows.select(range(profile.failures)) for _ in range(profile.group)]
-    run = SimpleNamespace(
+def trainer_of(model, tokenizer) -> SimpleNamespace:
+    """As much of TRL's trainer as a rollout looks at."""
+    return SimpleNamespace(
         model=model,
         processing_class=tokenizer,
         use_vllm=False,
         state=SimpleNamespace(global_step=0),
         accelerator=SimpleNamespace(unwrap_model=lambda m: m, process_index=0),
     )
+
+
+def rollouts(profile: Profile, model, tokenizer, found, repeats: int) -> dict[str, dict]:
+    """The choices of the rollout."""
+    rows = trainer.training_rows(TASK, found)
+    prompts = [row["prompt"] for row in rows.select(range(profile.failures)) for _ in range(profile.group)]
+    run = trainer_of(model, tokenizer)
 
     def once() -> None:
         trainer.ReflectRetry(TASK, profile, rows, SEED)(prompts, run)

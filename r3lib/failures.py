@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from datasets import Dataset, load_from_disk
@@ -94,6 +95,31 @@ def _gather(parts: Path, count: int, out: Path) -> None:
     shutil.rmtree(parts)
 
 
+def first_tries(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    problems: list[dict],
+    profile: Profile,
+    temperature: float,
+    count: int,
+    seed: int,
+) -> Iterator[tuple[list[list[str]], int]]:
+    """`count` independent answers to each problem, part by part: (one list of texts a problem, tokens written).
+
+    A part is at most `profile.rows` conversations, or one problem if it has more.
+    """
+    at_once = max(1, profile.rows // count)  # problems
+    for start in range(0, len(problems), at_once):
+        part = problems[start : start + at_once]
+        talk = Conversation(model, tokenizer, len(part), seed, first=start * count)
+        talk.start([prompt_ids(tokenizer, task.messages(p), task.tools(p)) for p in part])
+        talk.fork([count] * len(part))
+        texts = talk.reply("attempt", profile.attempt_tokens, temperature)
+        written = sum(len(t.tokens("attempt")) for t in talk.transcripts)
+        yield [texts[i : i + count] for i in range(0, len(texts), count)], written
+
+
 def _failures(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -102,16 +128,9 @@ def _failures(
     profile: Profile,
     seed: int,
 ) -> list[dict]:
-    samples, answers, rows = profile.failure_samples, [], []
-    at_once = max(1, profile.rows // samples)  # problems
-    for start in range(0, len(problems), at_once):
-        part = problems[start : start + at_once]
-        talk = Conversation(model, tokenizer, len(part), seed, first=start * samples)
-        talk.start([prompt_ids(tokenizer, task.messages(p), task.tools(p)) for p in part])
-        talk.fork([samples] * len(part))
-        answers += talk.reply("attempt", profile.attempt_tokens, profile.temperature)
-    for i, problem in enumerate(problems):
-        own = answers[i * samples : (i + 1) * samples]
+    samples, rows = profile.failure_samples, []
+    tries = first_tries(model, tokenizer, task, problems, profile, profile.temperature, samples, seed)
+    for problem, own in zip(problems, (texts for part, _ in tries for texts in part)):
         wrong = {a: v for a in own if not (v := task.verify(problem, a)).ok}
         difficulty = sum(a in wrong for a in own) / len(own)
         rows += [

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from r3lib import evaluate, experiment, models, prompts
+from r3lib import evaluate, experiment, failures, models, prompts
 from r3lib.files import R3Error, write_json
 from r3lib.profiles import Profile
 from r3lib.rollout import Conversation, prompt_ids
@@ -102,18 +102,14 @@ def first_tries(
     What the tokens of a reflection would have bought in tries, if a verifier may look at each (`pass_at`).
     """
     right, written = [], 0
-    at_once = max(1, profile.rows // count)  # problems
-    for start in tqdm(range(0, len(problems), at_once), desc=desc, unit="batch"):
-        chunk = problems[start : start + at_once]
-        with models.memory_explained(profile):
-            talk = Conversation(model, tokenizer, len(chunk), seed * 100_003 + 1, first=start * count)
-            talk.start([prompt_ids(tokenizer, task.messages(p), task.tools(p)) for p in chunk])
-            talk.fork([count] * len(chunk))
-            texts = talk.reply("attempt", profile.attempt_tokens, temperature)
-        written += evaluate.written(talk, "attempt")
-        for row, problem in enumerate(chunk):
-            own = texts[row * count : (row + 1) * count]
-            right.append(sum(task.verify(problem, text).ok for text in own))
+    with models.memory_explained(profile), tqdm(total=len(problems), desc=desc, unit="problem") as bar:
+        for part, tokens in failures.first_tries(
+            model, tokenizer, task, problems, profile, temperature, count, seed * 100_003 + 1
+        ):
+            for problem, own in zip(problems[len(right) :], part):
+                right.append(sum(task.verify(problem, text).ok for text in own))
+            written += tokens
+            bar.update(len(part))
     return right, written / (len(problems) * count)
 
 

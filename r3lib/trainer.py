@@ -89,11 +89,9 @@ class ReflectRetry:
         self.limit = completion_limit(profile)
         self.sampled = 0  # tokens written so far, retries too
         self.problems = {json.dumps(r["prompt"]): json.loads(r["problem"]) for r in rows}
-        self.seconds = 0.0
 
     def __call__(self, prompts: list[list[dict]], trainer: GRPOTrainer) -> dict[str, list]:
         """prompts: TRL's batch, each failure repeated G times in a row; returns the lists that TRL asks for."""
-        started = time.monotonic()
         model = trainer.accelerator.unwrap_model(trainer.model)
         was_training = model.training
         model.eval()
@@ -104,7 +102,6 @@ class ReflectRetry:
                 out.setdefault(name, []).extend(values)
             first += sum(copies for _, copies in groups)
         model.train(was_training)
-        self.seconds += time.monotonic() - started
         return {"logprobs": None, **out}
 
     def parts(self, prompts: list[list[dict]]) -> Iterator[list[tuple[list[dict], int]]]:

@@ -51,7 +51,6 @@ def test_the_cost_of_a_failure():
 def test_the_plain_ways_give_the_same_rollouts(monkeypatch):
     """Each choice saves work and nothing else: with and without it the same reflections and retries."""
     from dataclasses import replace
-    from types import SimpleNamespace
 
     monkeypatch.syspath_prepend(str(FOLDER))
     import choices
@@ -65,13 +64,7 @@ def test_the_plain_ways_give_the_same_rollouts(monkeypatch):
     problems = choices.experiment.problems(choices.TASK, "train", 2)
     wrong = [{"problem": json.dumps(p), "answer": "<answer>1 + 1</answer>"} for p in problems]
     rows = trainer.training_rows(choices.TASK, Dataset.from_list(wrong))
-    run = SimpleNamespace(
-        model=model,
-        processing_class=tokenizer,
-        use_vllm=False,
-        state=SimpleNamespace(global_step=0),
-        accelerator=SimpleNamespace(unwrap_model=lambda m: m, process_index=0),
-    )
+    run = choices.trainer_of(model, tokenizer)
     prompts = [row["prompt"] for row in rows for _ in range(profile.group)]
 
     def rollout() -> dict:

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from r3lib import probes
+from r3lib import failures, probes
 from r3lib.countdown import TASK
 from r3lib.evaluate import evaluate
 from r3lib.files import R3Error, read_json
@@ -50,7 +50,7 @@ def test_the_first_round_is_the_evaluations_second_try(nano, small, problems):
 
 
 def test_first_tries_are_counted_for_each_problem(tiny, small, scripted):
-    scripted(probes, [[RIGHT[0], BAD, BAD, RIGHT[1]], [BAD, BAD]])
+    scripted(failures, [[RIGHT[0], BAD, BAD, RIGHT[1]], [BAD, BAD]])
     right, length = first_tries(*tiny, TASK, PROBLEMS, dataclasses.replace(small, rows=5), 1.0, 2)
     texts = [RIGHT[0], BAD, BAD, RIGHT[1], BAD, BAD]
     assert right == [1, 1, 0]
