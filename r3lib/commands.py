@@ -9,8 +9,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from r3lib import compare, doctor, experiment, hub, models, plots, readiness, report
-from r3lib.countdown_data import key
-from r3lib.files import DATA, RESULTS, ROOT, R3Error, read_json, read_jsonl, whole, write_json, write_text
+from r3lib.files import RESULTS, ROOT, R3Error, read_json, whole, write_json, write_text
 from r3lib.profiles import Profile, profile
 from r3lib.tasks import Task
 
@@ -138,11 +137,7 @@ def nano(options: argparse.Namespace) -> None:
 
     if options.model not in RECIPES:
         raise R3Error(f"There is no recipe for {options.model!r}; choose one of {', '.join(RECIPES)}.")
-    held_out = {
-        key(p["numbers"], p["target"])
-        for split in ("train", "validation", "test")
-        for p in read_jsonl(DATA / "countdown" / f"{split}.jsonl")
-    }
+    held_out = experiment.countdown_keys()
     out = options.out / options.model
     train(RECIPES[options.model], out, held_out)
     print(f"The model is in {out}. To use it: cp -r {out}/. data/{options.model}/ && make readiness")

@@ -42,6 +42,16 @@ def problems(task: Task, split: str, n: int | None = None, seed: int = 0) -> lis
     return rows[:n]
 
 
+def countdown_keys() -> set:
+    """The keys of all problems in the committed Countdown splits: what the small models' texts must not be about."""
+    task = TASKS["countdown"]
+    return {
+        countdown_data.key(p["numbers"], p["target"])
+        for split in ("train", "validation", "test")
+        for p in problems(task, split)
+    }
+
+
 def train_and_test(task: Task, profile: Profile, seed: int) -> tuple[list[dict], list[dict]]:
     """The problems a profile trains on and those it is judged on. The test problems are the same for every seed."""
     if not profile.hub_data:

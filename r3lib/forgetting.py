@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from r3lib import experiment
 from r3lib.files import DATA, R3Error, write_text
 from r3lib.profiles import Profile
 from r3lib.stats import paired_difference
@@ -25,15 +26,11 @@ UNSEEN = 20_241_124  # the seed of the held-out texts; training texts have the r
 
 def held_out(name: str, count: int) -> list[str]:
     """Conversations of the kind that r3-nano or r3-nano-calls was trained on last, from a seed of their own."""
-    from r3lib.countdown_data import key
-    from r3lib.files import read_jsonl
     from r3lib.models import load_tokenizer
     from r3lib.nano.train import RECIPES, encode, texts_of
 
-    splits = ("train", "validation", "test")
-    known = {key(p["numbers"], p["target"]) for s in splits for p in read_jsonl(DATA / "countdown" / f"{s}.jsonl")}
     recipe, tokenizer = RECIPES[name], load_tokenizer(str(DATA / name))
-    texts = texts_of(recipe.phases[-1], UNSEEN, known, recipe.sizes)
+    texts = texts_of(recipe.phases[-1], UNSEEN, experiment.countdown_keys(), recipe.sizes)
     return [tokenizer.decode(ids) for ids, _ in encode(tokenizer, [next(texts) for _ in range(count)])]
 
 
