@@ -23,7 +23,7 @@ lab: $(VENV)/.all
 	$(VENV)/bin/jupyter lab notebooks
 
 experiments: $(VENV)/.core
-	$(RUN) -m r3lib experiment --task countdown function_calling --arms r3 both first unscaled negative --seeds 0 1 2
+	$(RUN) -m r3lib experiment --all --seeds 0 1 2
 
 report: $(VENV)/.core
 	$(RUN) -m r3lib report

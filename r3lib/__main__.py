@@ -12,7 +12,7 @@ from pathlib import Path
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
-from r3lib.profiles import ARMS
+from r3lib.profiles import ARMS, JOBS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,16 +20,26 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="r3lib", description=sys.modules["r3lib"].__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     reproduce = commands.add_parser("reproduce", help="one seed, start to end, with table, plots and an HTML page")
-    experiment = commands.add_parser("experiment", help="several seeds into results/, as the README's table has them")
+    experiment = commands.add_parser("experiment", help="several seeds into results/, as the README's tables have them")
+    experiment.add_argument(
+        "--all", action="store_true", help="every experiment of the profile, whatever --task, --arms"
+    )
     reproduce.add_argument("--task", default="countdown", help="countdown or function_calling")
     experiment.add_argument("--task", nargs="+", default=["countdown"], help="countdown, function_calling or both")
     arms = "; ".join(f"{name}: {what}" for name, what in ARMS.items())
     experiment.add_argument(
-        "--arms", nargs="+", default=["r3"], choices=ARMS, metavar="ARM", help=f"of training ({arms})"
+        "--arms",
+        nargs="+",
+        default=["r3"],
+        choices=JOBS,
+        metavar="ARM",
+        help=f"of training ({arms}), vanilla (no training) or probes (rounds, temperatures, transfer, after r3)",
     )
     for command in (reproduce, experiment):
         command.add_argument(
-            "--profile", default=None, help="nano, t4, rtx12, rtx24 or paper (default: R3_PROFILE or nano)"
+            "--profile",
+            default=None,
+            help="nano, t4, rtx12, rtx24 or paper, or one of them:MODEL (default: R3_PROFILE or nano)",
         )
         command.add_argument(
             "--vllm", choices=("colocate", "server"), help="let vLLM write in training (TRL's two modes; without NF4)"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from itertools import product
+import os
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
-from r3lib import compare, doctor, experiment, hub, models, plots, readiness, report
+from r3lib import compare, doctor, experiment, hub, models, plots, readiness, report, schedule
 from r3lib.files import RESULTS, ROOT, R3Error, read_json, whole, write_json, write_text
 from r3lib.profiles import Profile, profile
 from r3lib.tasks import Task
@@ -73,24 +71,10 @@ def reproduce(options: argparse.Namespace) -> None:
 
 
 def experiment_(options: argparse.Namespace) -> None:
-    """Tasks, arms and seeds, each run in turn; then the report. What is there already is not made again.
-
-    R3 goes to results/<task>/<profile>/seed<k>, another arm to results/arms/<task>/<profile>/<arm>/seed<k>.
-    """
-    runs = list(product(map(_task, options.task), options.arms, options.seeds))
-    for task, arm, seed in tqdm(runs, desc="runs", unit="run", disable=len(runs) < 2):
-        options.task = task.name
-        chosen, seed_folder = _profile(options), f"seed{seed}"
-        work, r3 = (base / task.name / chosen.name / seed_folder for base in (ROOT / "runs", RESULTS))
-        if arm == "r3":
-            experiment.run(task, chosen, seed, r3, work)
-            adapter = work / "train" / "adapter"
-            if models.processes().is_main_process and adapter.exists():
-                hub.write_card(adapter, chosen, report.collect(r3))
-                hub.keep(adapter, r3 / "adapter")
-        else:
-            out = RESULTS / "arms" / task.name / chosen.name / arm / seed_folder
-            experiment.run(task, experiment.with_arm(chosen, arm, r3), seed, out, work)
+    """Jobs, each run in turn; then the report. What is there already is not made again."""
+    name = options.profile or os.environ.get("R3_PROFILE") or "nano"
+    everything = schedule.everything(name, options.seeds) if options.all else None
+    schedule.run_all(everything or schedule.jobs(options.task, name, options.arms, options.seeds), options.vllm)
     if models.processes().is_main_process:
         report_(options)
 

@@ -118,7 +118,7 @@ def evaluate(
     state = processes()
     starts = range(0, len(problems), profile.rows)[state.process_index :: state.num_processes]
     own = []
-    for start in tqdm(starts, desc=desc, unit="batch", disable=not state.is_main_process):
+    for start in tqdm(starts, desc=desc, unit="batch", leave=None, disable=not state.is_main_process):
         chunk, out = problems[start : start + profile.rows], Outcomes()
         with memory_explained(profile):
             _evaluate_chunk(model, tokenizer, task, chunk, profile, temperature, seed * 100_003 + start, out)

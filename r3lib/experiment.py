@@ -123,10 +123,17 @@ def load_outcomes(path: Path) -> tuple[dict, evaluate.Outcomes]:
 
 
 def run(
-    task: Task, profile: Profile, seed: int, out: Path, work: Path, temperatures: tuple[float, ...] | None = None
+    task: Task,
+    profile: Profile,
+    seed: int,
+    out: Path,
+    work: Path,
+    temperatures: tuple[float, ...] | None = None,
+    train: bool = True,
 ) -> None:
     """Run one seed. Results (JSON) go to `out`, failure set, checkpoints and adapter to `work`.
 
+    Without `train`, the vanilla model is judged and no more.
     Another arm than R3 (`profile.arm`) trains on the same failure set, beside it in `work`, and leaves out the vanilla
     model, which is the same. Everything is evaluated on the test split, which neither training nor any choice of
     settings has seen. Under `accelerate launch` every process calls this; they share the work, and the first writes.
@@ -169,7 +176,7 @@ def run(
 
     if profile.arm == "r3":
         judge(trained=False)
-    if all(outcomes_path(out, True, t).exists() for t in temperatures):
+    if not train or all(outcomes_path(out, True, t).exists() for t in temperatures):
         return
     state.wait_for_everyone()
     wrong = failures.build(model, tokenizer, task, training, profile, work / "failures", seed)

@@ -61,7 +61,7 @@ def build(
     missing = [number for number in range(len(starts)) if not (parts / f"{number:05d}.json").exists()]
     state.wait_for_everyone()  # all have looked before the first writes
     own = missing[state.process_index :: state.num_processes]
-    for number in tqdm(own, desc="failure set", unit="batch", disable=not state.is_main_process):
+    for number in tqdm(own, desc="failure set", unit="batch", leave=None, disable=not state.is_main_process):
         chunk = problems[starts[number] : starts[number] + profile.rows]
         with memory_explained(profile):
             found = _failures(model, tokenizer, task, chunk, profile, seed * 100_003 + number)

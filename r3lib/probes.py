@@ -6,6 +6,7 @@ Each is asked of the vanilla model too, on the same held-out problems, so that a
 from __future__ import annotations
 
 import time
+from itertools import product
 from math import comb
 from pathlib import Path
 
@@ -19,9 +20,10 @@ from r3lib.profiles import Profile
 from r3lib.rollout import Conversation, prompt_ids
 from r3lib.tasks import Task
 
+PROBLEMS = 500  # the first of the test split: what is asked here is asked many times over
 ROUNDS = 3
 SAMPLES = 32  # first tries of each problem, for pass@k
-TEMPERATURES = (0.0, 0.3, 0.5, 0.7, 1.0, 1.3)
+TEMPERATURES = (0.0, 0.5, 0.7, 0.9, 1.2)  # and the profile's own
 
 
 def rounds(
@@ -43,7 +45,7 @@ def rounds(
     """
     right: list[list[int]] = [[] for _ in range(count + 1)]
     tokens = [0] * (count + 1)
-    for start in tqdm(range(0, len(problems), profile.rows), desc=desc, unit="batch"):
+    for start in tqdm(range(0, len(problems), profile.rows), desc=desc, unit="batch", leave=None):
         chunk = problems[start : start + profile.rows]
         with models.memory_explained(profile):
             talk = Conversation(model, tokenizer, len(chunk), seed * 100_003 + start)
@@ -102,7 +104,7 @@ def first_tries(
     What the tokens of a reflection would have bought in tries, if a verifier may look at each (`pass_at`).
     """
     right, written = [], 0
-    with models.memory_explained(profile), tqdm(total=len(problems), desc=desc, unit="problem") as bar:
+    with models.memory_explained(profile), tqdm(total=len(problems), desc=desc, unit="problem", leave=None) as bar:
         for part, tokens in failures.first_tries(
             model, tokenizer, task, problems, profile, temperature, count, seed * 100_003 + 1
         ):
@@ -123,46 +125,43 @@ def pass_at(k: int, right: list[int], count: int) -> np.ndarray:
     return np.array([1 - comb(count - c, k) / comb(count, k) for c in right])
 
 
-def run(task: Task, profile: Profile, seed: int, out: Path, work: Path, other: Path | None = None) -> None:
-    """Ask everything of the vanilla model and of the one that `experiment.run` trained in `work`; JSON into `out`.
+def run(task: Task, profile: Profile, seed: int, out: Path, adapter: Path, other: Path | None = None) -> None:
+    """Ask everything of the vanilla model and of the trained one; JSON into `out`. What is there is not asked again.
 
-    other: the adapter of another task's run on this architecture, for transfer. What is there is not asked again.
-    Raises R3Error if there is no trained adapter in `work`.
+    adapter: that of this seed. other: the adapter of another task's run on this architecture, for transfer.
+    Raises R3Error if there is no trained adapter in that folder.
     """
-    adapter = experiment.training_folder(work, profile) / "adapter"
     if not adapter.exists():
-        raise R3Error(f"There is no adapter in {adapter}; run the experiment first.")
-    _, test = experiment.train_and_test(task, profile, seed)
+        raise R3Error(f"There is no adapter in {adapter}; run the experiment of this seed first.")
+    test = experiment.train_and_test(task, profile, seed)[1][:PROBLEMS]
     for name, folder in (("vanilla", None), ("trained", adapter), ("transfer", other)):
         path = out / f"probes-{name}.json"
         if path.exists() or (name == "transfer" and folder is None):
             continue
         model, tokenizer = models.load(profile, folder)
         began, found = time.monotonic(), {}
-        for reflect in (True, False):
-            how = "reflect" if reflect else "blind"
-            for temperature in TEMPERATURES if name != "transfer" else (profile.temperature,):
-                count = ROUNDS if temperature == profile.temperature else 1
-                label = f"{name}, {how}, temperature {temperature:g}"
-                right, tokens = rounds(
-                    model, tokenizer, task, test, profile, temperature, count, reflect, seed, desc=label
-                )
-                bits = ["".join(map(str, row)) for row in right]
-                found[f"{how}-T{temperature:g}"] = {"right": bits, "tokens": tokens}
+        asked = {profile.temperature} if name == "transfer" else {profile.temperature, *TEMPERATURES}
+        for how, temperature in product(("reflect", "blind"), sorted(asked)):
+            count = ROUNDS if temperature == profile.temperature else 1
+            label = f"{name}, {how}, temperature {temperature:g}"
+            right, tokens = rounds(
+                model, tokenizer, task, test, profile, temperature, count, how == "reflect", seed, desc=label
+            )
+            bits = ["".join(map(str, row)) for row in right]
+            found[f"{how}-T{temperature:g}"] = {"right": bits, "tokens": tokens}
         if name != "transfer":
             tries, length = first_tries(
                 model, tokenizer, task, test, profile, profile.temperature, seed=seed, desc=f"{name}, first tries"
             )
-            found[f"tries-T{profile.temperature:g}"] = {"right": tries, "of": SAMPLES, "tokens_a_try": round(length, 2)}
-        record = {"task": task.name, "model": experiment.model_name(profile), "profile": profile.name, "arm": name}
-        write_json(
-            path,
-            {
-                **record,
-                "seed": seed,
-                "n": len(test),
-                "seconds": round(time.monotonic() - began, 1),
-                **experiment.provenance(profile),
-                "answers": found,
-            },
-        )
+            found["tries"] = {"right": tries, "of": SAMPLES, "tokens_a_try": round(length, 2)}
+        record = {
+            "task": task.name,
+            "model": experiment.model_name(profile),
+            "profile": profile.name,
+            "asked": name,
+            "seed": seed,
+            "temperature": profile.temperature,
+            "n": len(test),
+            "seconds": round(time.monotonic() - began, 1),
+        }
+        write_json(path, {**record, **experiment.provenance(profile), "answers": found})

@@ -17,6 +17,7 @@ ARMS = {
     "unscaled": "advantages not scaled by the group",
     "negative": "-1 for a failed retry",
 }
+JOBS = ("vanilla", *ARMS, "probes")  # what `r3lib experiment` runs; vanilla: no training, probes: `r3lib.probes`
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,9 @@ PROFILES = {
 }
 
 
+# the model, a tenth as large, that notebook 11 sets beside a profile's own
+PARTNERS = {"nano": "nano:r3-pico"}
+
 # what another task than Countdown needs otherwise
 TASK_SETTINGS: dict[tuple[str, str], dict] = {
     ("nano", "function_calling"): {
@@ -123,8 +127,22 @@ TASK_SETTINGS: dict[tuple[str, str], dict] = {
 
 
 def profile(name: str | None = None, task: str = "countdown") -> Profile:
-    """The profile called `name` (else in R3_PROFILE, else nano) for a task. Raises R3Error for an unknown name."""
-    name = name or os.environ.get("R3_PROFILE") or "nano"
+    """The profile called `name` (else in R3_PROFILE, else nano) for a task.
+
+    "rtx24:Qwen/Qwen2.5-7B-Instruct" is rtx24 with another model, from the hub or from data/ ("nano:r3-pico"), and has
+    results of its own. Raises R3Error for an unknown name.
+    """
+    name, _, model = (name or os.environ.get("R3_PROFILE") or "nano").partition(":")
     if name not in PROFILES:
-        raise R3Error(f"There is no profile {name!r}; choose one of {', '.join(PROFILES)}.")
-    return replace(PROFILES[name], **TASK_SETTINGS.get((name, task), {}))
+        raise R3Error(f"There is no profile {name!r}; choose one of {', '.join(PROFILES)}, or one of them:MODEL.")
+    chosen = replace(PROFILES[name], **TASK_SETTINGS.get((name, task), {}))
+    if not model:
+        return chosen
+    shipped = DATA / model
+    return replace(
+        chosen,
+        name=f"{name}-{os.path.basename(model)}",
+        model=str(shipped) if shipped.exists() else model,
+        memory_gb=None,
+        minutes=None,
+    )

@@ -57,7 +57,7 @@ def reflect(
 
 
 def _reflect(model, tokenizer, task, failures, profile, seed, name, out) -> list[Reflected]:
-    for start in tqdm(range(0, len(failures), profile.rows), desc=f"reflections, {name}", unit="batch"):
+    for start in tqdm(range(0, len(failures), profile.rows), desc=f"reflections, {name}", unit="batch", leave=None):
         rows = failures[start : start + profile.rows]
         problems = [row["problem"] for row in rows]
         talk = Conversation(model, tokenizer, len(rows), seed, first=start)

@@ -257,6 +257,7 @@ class Progress(TrainerCallback):
             initial=state.global_step,
             desc="GRPO on reflections",
             unit="step",
+            leave=None,  # a bar that stands below another is wiped when it is done
             disable=not state.is_world_process_zero,
         )
 

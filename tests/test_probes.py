@@ -69,20 +69,20 @@ def test_pass_at_k_is_the_share_of_draws_with_a_right_one():
 
 def test_all_questions_are_written_once(small, tmp_path, monkeypatch):
     profile = dataclasses.replace(small, test_problems=4, temperature=0.7)
-    with pytest.raises(R3Error, match="run the experiment first"):
-        probes.run(TASK, profile, 0, tmp_path, tmp_path / "work")
-    (tmp_path / "work" / "train" / "adapter").mkdir(parents=True)
+    with pytest.raises(R3Error, match="run the experiment of this seed first"):
+        probes.run(TASK, profile, 0, tmp_path, tmp_path / "adapter")
+    (tmp_path / "adapter").mkdir()
     load = probes.models.load
     monkeypatch.setattr(probes.models, "load", lambda profile, adapter=None: load(profile))
-    probes.run(TASK, profile, 0, tmp_path, tmp_path / "work", other=tmp_path / "other")
+    probes.run(TASK, profile, 0, tmp_path, tmp_path / "adapter", other=tmp_path / "other")
     found = {path.stem: read_json(path) for path in tmp_path.glob("probes-*.json")}
     assert set(found) == {"probes-vanilla", "probes-trained", "probes-transfer"}
     assert found["probes-vanilla"]["answers"] == found["probes-trained"]["answers"]  # the same model, here
     answers = found["probes-vanilla"]["answers"]
-    assert len(answers) == 2 * len(probes.TEMPERATURES) + 1
-    assert len(answers["tries-T0.7"]["right"]) == 4 and max(answers["tries-T0.7"]["right"]) <= probes.SAMPLES
+    assert len(answers) == 2 * len({*probes.TEMPERATURES, 0.7}) + 1
+    assert len(answers["tries"]["right"]) == 4 and max(answers["tries"]["right"]) <= probes.SAMPLES
     assert [len(bits) for bits in answers["reflect-T0.7"]["right"]] == [4] * (1 + probes.ROUNDS)
     assert set(found["probes-transfer"]["answers"]) == {"reflect-T0.7", "blind-T0.7"}
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("probes-*.json")}
-    probes.run(TASK, profile, 0, tmp_path, tmp_path / "work", other=tmp_path / "other")
+    probes.run(TASK, profile, 0, tmp_path, tmp_path / "adapter", other=tmp_path / "other")
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.glob("probes-*.json")}

@@ -47,8 +47,9 @@ class Phase:
 class Recipe:
     """Everything that decides a model; `seed` with one thread count repeats a run on one machine.
 
-    start: the folder in data/ whose weights training begins from, None for random ones. whole_words: which of the two
-    tokenizers (`r3lib.nano.tokenizer`). The defaults are r3-nano's, `CALLS` is r3-nano-calls's.
+    start: the folder in data/ whose weights training begins from, None for random ones. tokenizer: the folder in data/
+    whose tokenizer is taken, None to learn one; whole_words: which of the two kinds (`r3lib.nano.tokenizer`). The
+    defaults are r3-nano's, `CALLS` is r3-nano-calls's, `PICO` r3-pico's.
     """
 
     hidden_size: int = 256
@@ -59,6 +60,7 @@ class Recipe:
     vocab_size: int = 1700
     whole_words: bool = False
     start: str | None = None
+    tokenizer: str | None = None
     phases: tuple[Phase, ...] = (
         Phase(13_000_000, 1.0, Texts(drills=0.25, left=False, dead_ends=0.0, worked=0.15, misses=0, honest=0.0)),
         Phase(9_000_000, 0.6, Texts(drills=0.06, dead_ends=0.0, worked=0.15, misses=0, honest=0.0), warmup=0.03),
@@ -94,7 +96,9 @@ CALLS = Recipe(
         Phase(6_000_000, 0.7, Texts(worked=0.19), 0.02, CallTexts(0.45, 0.1, 0.4, 0.19, 0.7), 1.0),
     ),
 )
-RECIPES = {"r3-nano": Recipe(), "r3-nano-calls": CALLS}
+# a tenth of r3-nano's parameters, from the same texts in the same tokens
+PICO = Recipe(hidden_size=96, intermediate_size=224, layers=3, heads=2, kv_heads=1, tokenizer="r3-nano")
+RECIPES = {"r3-nano": Recipe(), "r3-nano-calls": CALLS, "r3-pico": PICO}
 
 
 def texts_of(phase: Phase, seed: int, held_out: set, sizes: tuple[int, ...]) -> Iterator[list[Message]]:
@@ -216,7 +220,9 @@ def make_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCa
 
 
 def make_tokenizer(recipe: Recipe, held_out: set) -> PreTrainedTokenizerFast:
-    """The tokenizer of a recipe, learned from its first and its last texts."""
+    """The tokenizer of a recipe: another model's, or learned from its first and its last texts."""
+    if recipe.tokenizer:
+        return models.load_tokenizer(str(DATA / recipe.tokenizer))
     texts = [
         text
         for phase in {recipe.phases[0], recipe.phases[-1]}

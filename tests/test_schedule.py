@@ -1,0 +1,114 @@
+"""Everything that `make experiments` runs: in order, resumable, with the time left."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from r3lib import probes, schedule
+from r3lib.__main__ import main
+from r3lib.evaluate import Outcomes
+from r3lib.experiment import load_outcomes
+from r3lib.files import DATA, R3Error, read_json, write_json
+from r3lib.profiles import ARMS, profile
+from r3lib.schedule import Job, everything, left, stored_seconds
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, small):
+    """Jobs of a few seconds, below a folder of their own."""
+    tiny = dataclasses.replace(small, train_problems=24, test_problems=4, failure_samples=1)
+    monkeypatch.setattr(schedule, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(schedule, "ROOT", tmp_path)
+    monkeypatch.setattr(schedule, "profile", lambda name, task="countdown": tiny)
+    monkeypatch.setattr(probes, "TEMPERATURES", ())
+    monkeypatch.setattr(probes, "SAMPLES", 2)
+    return tmp_path
+
+
+def written(folder) -> dict:
+    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+
+
+def test_jobs_run_in_turn_and_are_not_run_twice(here, capsys):
+    jobs = [Job("countdown", "nano", what, 0) for what in ("r3", "first", "probes")]
+    schedule.run_all(jobs)
+    found = {name for name in written(here / "results") if name.endswith(".json") and "adapter" not in name}
+    r3, first = "countdown/nano/seed0", "arms/countdown/nano/first/seed0"
+    outcomes = [f"{r3}/{name}-T{t}.json" for name in ("vanilla", "trained") for t in ("0.7", "0")]
+    asked = [f"{r3}/probes-vanilla.json", f"{r3}/probes-trained.json"]
+    assert found == {*outcomes, *asked, f"{r3}/training.json", f"{first}/trained-T0.7.json", f"{first}/training.json"}
+    assert (here / "results" / r3 / "adapter" / "README.md").exists()
+    assert load_outcomes(here / "results" / first / "trained-T0.7.json")[0]["arm"] == "first"
+    said = capsys.readouterr().err
+    assert "time left: known after the first job" in said and "0 of 3" in said and "3 of 3" in said
+    assert all(stored_seconds(job) > 0 for job in jobs)
+
+    before = written(here / "results")
+    lost = here / "results" / r3 / "probes-trained.json"
+    lost.unlink()
+    schedule.run_all(jobs)
+    after = written(here / "results")
+    changed = {name for name in after if after[name] != before[name]} - {f"{r3}/adapter/{n}" for n in CARD}
+    assert changed == {f"{r3}/probes-trained.json"}
+
+
+CARD = ("README.md", "adapter_config.json", "adapter_model.safetensors")  # written anew from the same run
+
+
+def test_an_arm_or_probes_without_r3_say_what_to_run(here):
+    with pytest.raises(R3Error, match="training.json is missing"):
+        schedule.run(Job("countdown", "nano", "first", 0))
+    with pytest.raises(R3Error, match="run the experiment of this seed first"):
+        schedule.run(Job("countdown", "nano", "probes", 0))
+
+
+def test_a_model_can_be_judged_without_training(here):
+    job = Job("countdown", "nano", "vanilla", 1)
+    schedule.run(job)
+    assert {p.name for p in job.out.iterdir()} == {"vanilla-T0.7.json", "vanilla-T0.json"}
+    assert stored_seconds(job) > 0 and stored_seconds(job._replace(what="r3")) is None
+
+
+def test_everything_is_every_arm_of_both_tasks_the_probes_and_the_small_model():
+    jobs = everything("nano", [0, 1, 2])
+    assert len(jobs) == len(set(jobs)) == 2 * (len(ARMS) + 1) * 3 + 3
+    assert {job.what for job in jobs} == {*ARMS, "probes"}
+    assert jobs.index(Job("countdown", "nano", "r3", 2)) < jobs.index(Job("countdown", "nano", "first", 0))
+    assert [job.profile for job in jobs[-3:]] == ["nano:r3-pico"] * 3
+    assert jobs[-1].out.parts[-3:] == ("countdown", "nano-r3-pico", "seed2")
+    assert len(everything("t4", [0])) == 2 * (len(ARMS) + 1)
+
+
+def test_the_time_left_is_taken_from_the_most_similar_jobs():
+    a, b = Job("countdown", "nano", "r3", 0), Job("countdown", "nano", "both", 0)
+    c = Job("function_calling", "nano", "r3", 0)
+    took = {a: 100.0, b: 60.0, a._replace(seed=1): 120.0}
+    assert left([a._replace(seed=2)], took) == 110
+    assert left([b._replace(what="negative")], took) == pytest.approx(280 / 3)
+    assert left([c, c], took) == pytest.approx(2 * 280 / 3)
+    assert left([], took) == 0 and left([a], {}) is None
+
+
+def test_stored_seconds_count_judging_and_training(here):
+    job = Job("countdown", "nano", "both", 0)
+    assert stored_seconds(job) is None
+    write_json(job.out / "trained-T0.7.json", {"seconds": 5.0, "outcomes": Outcomes().to_json()})
+    assert stored_seconds(job) is None  # training not done
+    write_json(job.out / "training.json", {"log": [{"seconds": 3.0}, {"seconds": 4.0}]})
+    assert stored_seconds(job) == 12 and read_json(job.out / "trained-T0.7.json")["seconds"] == 5
+
+
+def test_a_profile_takes_another_model():
+    shipped, hub = profile("nano:r3-nano-calls"), profile("rtx24:Qwen/Qwen2.5-7B-Instruct")
+    assert (shipped.name, shipped.model) == ("nano-r3-nano-calls", str(DATA / "r3-nano-calls"))
+    assert (hub.name, hub.model) == ("rtx24-Qwen2.5-7B-Instruct", "Qwen/Qwen2.5-7B-Instruct")
+    assert hub.fits() == "memory not measured, time not measured"
+    with pytest.raises(R3Error, match="one of them:MODEL"):
+        profile("rtx99:Qwen/Qwen2.5-7B-Instruct")
+
+
+def test_a_task_that_is_none_is_told(capsys):
+    assert main(["experiment", "--task", "chess"]) == 1
+    assert "There is no task 'chess'" in capsys.readouterr().err
