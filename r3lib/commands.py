@@ -110,9 +110,22 @@ def report_(_: argparse.Namespace) -> None:
         _figure(folder / "forest.png", plots.forest(compare.forest(arms, temperature), what))
         picture = f"![what the own reflection is worth over each control](results/arms/{task}/{name}/forest.png)"
         report.insert(README, f"arms-{task}-{name}", f"{table}\n\n{picture}")
+    for folder in sorted({Path(p).parent.parent for p in RESULTS.rglob("probes-vanilla.json")}):
+        _probes(folder, compare.probes(folder.parent.name, folder.name))
     report.insert(README, "cost", report.cost(read_json(ROOT / "benchmarks" / "results" / "reproduce.json")))
     _figure(RESULTS / "loop.png", plots.loop())
     print(f"Wrote {RESULTS / 'summary.csv'} and the tables and plots beside the results; README.md is up to date.")
+
+
+def _probes(folder: Path, asked: dict[str, list[dict]]) -> None:
+    """Rounds, temperatures, tokens and transfer of one task and profile: a page of tables and two plots."""
+    task, name = folder.parent.name, folder.name
+    _figure(folder / "tokens.png", plots.curves(compare.by_tokens(asked), *compare.TOKEN_AXES, log=True))
+    _figure(folder / "temperature.png", plots.curves(compare.by_temperatures(asked), *compare.TEMPERATURE_AXES))
+    parts = [compare.rounds_table(asked)] + ([compare.transfer_table(asked)] if "transfer" in asked else [])
+    write_text(folder / "probes.md", "\n\n".join(parts) + "\n")
+    picture = f"![right answers against sampled tokens](results/{task}/{name}/tokens.png)"
+    report.insert(README, f"probes-{task}-{name}", f"{parts[0]}\n\n{compare.verdict(asked)}\n\n{picture}")
 
 
 def nano(options: argparse.Namespace) -> None:

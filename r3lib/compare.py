@@ -1,7 +1,8 @@
 """Does the reflection matter? Arms of training and of evaluation beside each other, paired on the same problems.
 
 Arms of training (`profiles.ARMS`) are runs of their own in results/; arms of evaluation (`evaluate.RETRIES`) lie in
-every run's outcomes. Nothing here runs a model.
+every run's outcomes; answers to the probes (more rounds, temperatures, independent tries, transfer) in files beside
+them. Nothing here runs a model.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from r3lib import paper, report
-from r3lib.files import RESULTS, R3Error
+from r3lib.files import RESULTS, R3Error, read_json
+from r3lib.probes import pass_at
 from r3lib.profiles import ARMS
 from r3lib.report import Run, matrix
-from r3lib.stats import paired_difference
+from r3lib.stats import bootstrap, paired_difference
 
 CONTROLS = {
     "blind": "told that it was wrong",
@@ -25,6 +27,7 @@ CONTROLS = {
     "redacted": "own reflection, answers removed",
 }
 Row = tuple[str, float, float, float]  # label, mean, low, high: points
+Point = tuple[float, float, float, float]  # tokens a problem, or temperature; %, low, high
 
 
 def load(task: str, profile: str, results: Path = RESULTS) -> dict[str, list[Run]]:
@@ -115,3 +118,163 @@ def flows(runs: list[Run], temperature: float) -> Counter:
     """
     chosen = [r for r in runs if r.record["temperature"] == temperature]
     return Counter(pair for r in chosen for pair in zip(r.outcomes.kinds["first"], r.outcomes.kinds["second"]))
+
+
+def probes(task: str, profile: str, results: Path = RESULTS) -> dict[str, list[dict]]:
+    """What `probes.run` wrote: {"vanilla" | "trained" | "transfer": [record of each seed]}; empty if it has not run."""
+    out: dict[str, list[dict]] = {}
+    for path in sorted((results / task / profile).glob("seed*/probes-*.json")):
+        record = read_json(path)
+        out.setdefault(record["asked"], []).append(record)
+    return {name: out[name] for name in ("vanilla", "trained", "transfer") if name in out}
+
+
+def tries(records: list[dict], how: str, temperature: float, number: int) -> np.ndarray:
+    """(seeds, problems) of 0 and 1: right at try `number` or before. how: "reflect" or "blind"."""
+    rows = [record["answers"][f"{how}-T{temperature:g}"]["right"][number] for record in records]
+    return np.array([[int(c) for c in bits] for bits in rows], float)
+
+
+def spent(records: list[dict], how: str, temperature: float, number: int) -> float:
+    """Tokens sampled for one problem up to try `number`, mean over seeds."""
+    return float(
+        np.mean([sum(r["answers"][f"{how}-T{temperature:g}"]["tokens"][: number + 1]) / r["n"] for r in records])
+    )
+
+
+def rounds(records: list[dict], how: str) -> list[Point]:
+    """After each try at the profile's temperature: (tokens a problem so far, % right so far, low, high)."""
+    t = records[0]["temperature"]
+    count = len(records[0]["answers"][f"{how}-T{t:g}"]["right"])
+    return [(spent(records, how, t, i), *_percent(tries(records, how, t, i))) for i in range(count)]
+
+
+def by_temperature(records: list[dict], how: str, number: int = 1) -> list[Point]:
+    """(temperature, % right at try `number` or before, low, high) for every temperature that was asked."""
+    asked = sorted(float(key.partition("-T")[2]) for key in records[0]["answers"] if key.startswith(how))
+    return [(t, *_percent(tries(records, how, t, number))) for t in asked]
+
+
+def independent(records: list[dict]) -> list[Point]:
+    """k independent first tries, stopping at the first right one: (tokens a problem, pass@k in %, low, high) by k.
+
+    The cost of k tries is the expected number of them, sum over j < k of 1 - pass@j, times the mean tokens of a try.
+    """
+    out = []
+    for k in range(1, records[0]["answers"]["tries"]["of"] + 1):
+        found, cost = _pass_at(records, k)
+        out.append((cost, *_percent(found)))
+    return out
+
+
+def _pass_at(records: list[dict], k: int) -> tuple[np.ndarray, float]:
+    found, costs = [], []
+    for record in records:
+        own = record["answers"]["tries"]
+        unsolved = [1 - pass_at(j, own["right"], own["of"]).mean() for j in range(1, k)]
+        found.append(pass_at(k, own["right"], own["of"]))
+        costs.append(own["tokens_a_try"] * (1 + sum(unsolved)))
+    return np.array(found), float(np.mean(costs))
+
+
+def same_tokens(reflecting: list[dict], sampling: list[dict]) -> tuple[int, float, float, tuple[float, float, float]]:
+    """As many independent first tries of `sampling` as cost no more than one reflect-retry of `reflecting`.
+
+    Returns k, the tokens a problem of k tries and of the reflect-retry, and the points (with a 95 % interval) by which
+    k tries solve more, paired by seed and problem. k is at most the number of tries that were sampled.
+    """
+    t = reflecting[0]["temperature"]
+    limit = spent(reflecting, "reflect", t, 1)
+    counts = range(1, sampling[0]["answers"]["tries"]["of"] + 1)
+    k = max((k for k in counts if _pass_at(sampling, k)[1] <= limit), default=1)
+    found, cost = _pass_at(sampling, k)
+    more = paired_difference(found, tries(reflecting, "reflect", t, 1))
+    return k, cost, limit, tuple(100 * x for x in more)
+
+
+TOKEN_AXES = "tokens sampled for one problem (log scale)", "right so far, % (95 % band)"
+TEMPERATURE_AXES = "sampling temperature, first try and all that follows", "right at the second try, % (95 % band)"
+
+
+def by_tokens(asked: dict[str, list[dict]]) -> dict[str, list[Point]]:
+    """Curves of accuracy against tokens, for `plots.curves`: rounds with and without reflecting, independent tries."""
+    out = {}
+    for name in ("trained", "vanilla"):
+        for how, label in (("reflect", "reflecting, round after round"), ("blind", "blind retries")):
+            out[f"{name}: {label}"] = rounds(asked[name], how)
+    return out | {"vanilla: independent first tries": independent(asked["vanilla"])}
+
+
+def by_temperatures(asked: dict[str, list[dict]]) -> dict[str, list[Point]]:
+    """Curves of second-try accuracy against temperature, for `plots.curves`."""
+    return {
+        f"{name}: {label}": by_temperature(asked[name], how)
+        for name in ("trained", "vanilla")
+        for how, label in (("reflect", "own reflection"), ("blind", "blind retry"))
+    }
+
+
+def verdict(asked: dict[str, list[dict]]) -> str:
+    """One sentence: what the tokens of the trained model's reflect-retry buy in independent first tries."""
+    k, cost, limit, more = same_tokens(asked["trained"], asked["vanilla"])
+    return (
+        f"For the tokens of one reflect-retry of the trained model ({limit:.0f} a problem), up to {k} independent "
+        f"first tries of the vanilla model can be sampled and checked, one by one until one is right ({cost:.0f} a problem): "
+        f"they solve {_points(more)} points more."
+    )
+
+
+def _percent(values: np.ndarray) -> tuple[float, float, float]:
+    return tuple(100 * x for x in bootstrap(values))
+
+
+def rounds_table(asked: dict[str, list[dict]]) -> str:
+    """Markdown: right after each try, with reflections and blindly, vanilla and trained; what it has cost by then."""
+    record, names = asked["vanilla"][0], [name for name in ("vanilla", "trained") if name in asked]
+    columns = [(name, how) for name in names for how in ("reflect", "blind")]
+    found = [rounds(asked[name], how) for name, how in columns]
+    heads = [f"{name}, {'reflecting' if how == 'reflect' else 'blind'}" for name, how in columns]
+    lines = [
+        f"*{_asked(record, asked['vanilla'])}; % right so far with 95 % intervals (tokens a problem so far).*",
+        "",
+        f"| | {' | '.join(heads)} |",
+        "|---" * (1 + len(heads)) + "|",
+    ]
+    for i, row in enumerate(zip(*found)):
+        cells = [f"{mean:.1f} [{low:.1f}, {high:.1f}] ({cost:.0f})" for cost, mean, low, high in row]
+        lines.append(f"| {f'after round {i}' if i else 'first try'} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def transfer_table(asked: dict[str, list[dict]]) -> str:
+    """Markdown: this task's problems with no adapter, its own, and that of the other task."""
+    names = {"vanilla": "none (vanilla)", "trained": "this task's", "transfer": "the other task's"}
+    t = asked["vanilla"][0]["temperature"]
+    seeds = [[record["seed"] for record in asked[name]] for name in names if name in asked]
+    lines = [
+        f"*{_asked(asked['vanilla'][0], asked['transfer'])}; % with 95 % intervals.*",
+        "",
+        "| adapter | first try | second try | blind retry | second try − vanilla's | second − blind |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, label in names.items():
+        # paired with the seeds that were transferred
+        own = [record for record in asked[name] if record["seed"] in set.intersection(*map(set, seeds))]
+        vanilla = [r for r in asked["vanilla"] if r["seed"] in [record["seed"] for record in own]]
+        first, second, blind = (tries(own, *x) for x in (("reflect", t, 0), ("reflect", t, 1), ("blind", t, 1)))
+        beside = paired_difference(second, tries(vanilla, "reflect", t, 1))
+        cells = [report.percent(*bootstrap(values)) for values in (first, second, blind)]
+        gains = [
+            "" if name == "vanilla" else _points(tuple(100 * x for x in beside)),
+            _points(tuple(100 * x for x in paired_difference(second, blind))),
+        ]
+        lines.append(f"| {label} | {' | '.join([*cells, *gains])} |")
+    return "\n".join(lines)
+
+
+def _asked(record: dict, records: list[dict]) -> str:
+    seeds = sorted(r["seed"] for r in records)
+    return (
+        f"{record['task']}, {record['model']}, the first {record['n']} test problems, "
+        f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}, temperature {record['temperature']:g}"
+    )

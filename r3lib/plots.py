@@ -78,6 +78,23 @@ def forest(panels: dict[str, list[tuple[str, float, float, float]]], what: str) 
     return figure
 
 
+def curves(found: dict[str, list[tuple[float, float, float, float]]], x: str, y: str, log: bool = False) -> Figure:
+    """Lines with their 95 % bands: {label: [(x, mean, low, high)]}; labels that begin with "trained" are dark."""
+    figure, axes = plt.subplots(figsize=(8, 4))
+    for i, (label, points) in enumerate(found.items()):
+        at, mean, low, high = zip(*points)
+        color = TRAINED if label.startswith("trained") else VANILLA
+        axes.plot(at, mean, color=color, marker="os^Dv"[i % 5], ms=5, ls=("-", "--", ":")[i % 3], label=label)
+        axes.fill_between(at, low, high, color=color, alpha=0.12, lw=0)
+    if log:
+        axes.set_xscale("log")
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.legend(frameon=False, fontsize=8)
+    _plain(axes, "y")
+    return figure
+
+
 def gains(paper: dict[str, list], ours: dict[str, tuple[str, float, float, float]]) -> Figure:
     """The paper's gains (`paper.gains`) with ours below them, in points; what is not verified is hollow and grey.
 

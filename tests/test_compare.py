@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 
 import pytest
@@ -114,3 +115,83 @@ def test_the_plots_show_all_rows(results):
     shown = [text.get_text() for text in figure.axes[1].texts]
     assert len(shown) == 3 and sum(map(int, shown)) == pytest.approx(100, abs=2)
     plots.close(figure)
+
+
+def record(name: str, seed: int, rates: tuple[float, ...], tokens: tuple[int, ...], each: float) -> dict:
+    """Answers to the probes with planted accuracies: rates of rounds 0, 1, … and of each independent try."""
+    rng = random.Random(f"{name} {seed}")
+    luck = [rng.random() for _ in range(N)]
+    bits = ["".join(str(int(x < rate)) for x in luck) for rate in rates]
+    lost = ["".join(str(int(x < rates[0])) for x in luck)] * len(rates)  # blind rounds: nothing gained
+    answers = {f"reflect-T{T}": {"right": bits, "tokens": [n * N for n in tokens]}}
+    answers |= {f"blind-T{T}": {"right": lost, "tokens": [10 * N] * len(rates)}}
+    answers |= {f"{how}-T0": {"right": lost[:2], "tokens": [10 * N] * 2} for how in ("reflect", "blind")}
+    answers["tries"] = {"right": [sum(rng.random() < each for _ in range(8)) for _ in range(N)], "of": 8}
+    answers["tries"]["tokens_a_try"] = 10.0
+    what = {"task": "countdown", "model": "fake", "profile": "nano", "asked": name}
+    return {**what, "seed": seed, "n": N, "temperature": T, "answers": answers}
+
+
+@pytest.fixture
+def asked(tmp_path):
+    """Probes of two seeds: training lifts the first round by 30 points, the second by 10 more."""
+    for seed in (0, 1):
+        folder = tmp_path / "countdown" / "nano" / f"seed{seed}"
+        write_json(folder / "probes-vanilla.json", record("vanilla", seed, (0.3, 0.35), (10, 20), 0.3))
+        write_json(folder / "probes-trained.json", record("trained", seed, (0.3, 0.6, 0.7), (10, 40, 40), 0.3))
+    write_json(tmp_path / "countdown/nano/seed0/probes-transfer.json", record("transfer", 0, (0.3, 0.3), (10, 20), 0))
+    return compare.probes("countdown", "nano", tmp_path)
+
+
+def test_rounds_add_up_right_answers_and_tokens(asked):
+    assert list(asked) == ["vanilla", "trained", "transfer"] and len(asked["trained"]) == 2
+    costs, means, lows, highs = zip(*compare.rounds(asked["trained"], "reflect"))
+    assert costs == (10, 50, 90) and means == pytest.approx((30, 60, 70), abs=4)
+    assert all(low < mean < high for low, mean, high in zip(lows, means, highs))
+    assert {mean for _, mean, *_ in compare.rounds(asked["trained"], "blind")} == {means[0]}
+    table = compare.rounds_table({"vanilla": asked["trained"], "trained": asked["trained"]})
+    assert [line.split(" |")[0] for line in table.splitlines()[-3:]] == [
+        "| first try",
+        "| after round 1",
+        "| after round 2",
+    ]
+    assert f"| {means[1]:.1f} [{lows[1]:.1f}, {highs[1]:.1f}] (50) |" in table
+
+
+def test_temperatures_stand_in_order(asked):
+    found = compare.by_temperatures(asked)["trained: own reflection"]
+    assert [t for t, *_ in found] == [0, T] and found[1][1] > found[0][1]
+
+
+def test_independent_tries_cost_what_is_sampled_until_one_is_right(asked):
+    """With 30 % a try: after k tries 1 - 0.7^k are solved, at 10 tokens for every problem that was still open."""
+    found = compare.independent(asked["vanilla"])
+    assert len(found) == 8
+    for k, (cost, mean, *_) in enumerate(found, 1):
+        assert mean == pytest.approx(100 * (1 - 0.7**k), abs=4)
+        assert cost == pytest.approx(10 * (1 - 0.7**k) / 0.3, abs=1)
+
+
+def test_the_same_tokens_buy_as_many_tries_as_they_pay_for(asked):
+    """20 tokens pay for two tries (17 tokens), not for three (22)."""
+    cheap = copy.deepcopy(asked["vanilla"])
+    for one in cheap:
+        one["answers"][f"reflect-T{T}"]["tokens"] = [10 * N, 10 * N]
+    k, cost, limit, more = compare.same_tokens(cheap, asked["vanilla"])
+    assert (k, limit) == (2, 20) and cost == pytest.approx(17, abs=0.6)
+    assert more[0] == pytest.approx(100 * (0.51 - 0.35), abs=5) and more[1] > 0
+    assert "2 independent first" in compare.verdict({"trained": cheap, "vanilla": asked["vanilla"]})
+
+
+def test_transfer_is_paired_with_the_seeds_that_were_transferred(asked):
+    table = compare.transfer_table(asked)
+    assert "seed 0, " in table and table.count("\n|") == 5
+    own = 100 * compare.tries(asked["trained"][:1], "reflect", T, 1).mean()
+    assert f"| {own:.1f} [" in table
+
+
+def test_curves_draw_every_line(asked):
+    for found in (compare.by_tokens(asked), compare.by_temperatures(asked)):
+        figure = plots.curves(found, "x", "y", log=False)
+        assert [line.get_label() for line in figure.axes[0].lines] == list(found)
+        plots.close(figure)
