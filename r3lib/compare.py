@@ -218,9 +218,9 @@ def verdict(asked: dict[str, list[dict]]) -> str:
     """One sentence: what the tokens of the trained model's reflect-retry buy in independent first tries."""
     k, cost, limit, more = same_tokens(asked["trained"], asked["vanilla"])
     return (
-        f"For the tokens of one reflect-retry of the trained model ({limit:.0f} a problem), up to {k} independent "
-        f"first tries of the vanilla model can be sampled and checked, one by one until one is right ({cost:.0f} a problem): "
-        f"they solve {_points(more)} points more."
+        f"For the tokens of one reflect-retry of the trained model ({limit:.0f} a problem), up to {k} independent first"
+        " tries of the vanilla model can be sampled and checked, one by one until one is right"
+        f" ({cost:.0f} a problem): they solve {_points(more)} points more."
     )
 
 
