@@ -6,8 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
-from r3lib import compare, doctor, experiment, hub, models, plots, readiness, report, schedule
-from r3lib.files import RESULTS, ROOT, R3Error, read_json, whole, write_json, write_text
+from r3lib import doctor, experiment, hub, models, pages, readiness, report, schedule
+from r3lib.files import RESULTS, ROOT, R3Error, write_json
 from r3lib.profiles import Profile, profile
 from r3lib.tasks import Task
 
@@ -23,18 +23,6 @@ def _task(name: str) -> Task:
 def _profile(options: argparse.Namespace) -> Profile:
     chosen = profile(options.profile, options.task)
     return experiment.quick(chosen, vllm=options.vllm) if options.vllm else chosen
-
-
-def _figure(path: Path, figure) -> None:
-    with whole(path) as partial:
-        figure.savefig(
-            partial,
-            format=path.suffix[1:],
-            dpi=130,
-            bbox_inches="tight",
-            metadata={"Software": None} if path.suffix == ".png" else None,
-        )
-    plots.close(figure)
 
 
 def reproduce(options: argparse.Namespace) -> None:
@@ -58,10 +46,7 @@ def reproduce(options: argparse.Namespace) -> None:
     hub.write_card(adapter, chosen, runs, options.push_to_hub)
     stored_folder = RESULTS / task.name / chosen.name
     stored = report.collect(stored_folder) if stored_folder.exists() else None
-    page = report.html_page(f"R3, {task.name}", runs, out, stored)
-    write_text(out / "report.html", page)
-    _figure(out / "arms.png", plots.arms(report.arm_intervals(runs, chosen.temperature)))
-    _figure(out / "training.png", plots.training(report.training_logs(out)))
+    pages.one_run(f"R3, {task.name}", runs, out, stored)
     print("\n" + report.plain(report.table(runs, chosen.temperature)))
     if stored:
         print("\nThe stored runs beside it:\n" + report.plain(report.table(stored, chosen.temperature)))
@@ -81,51 +66,11 @@ def experiment_(options: argparse.Namespace) -> None:
 
 def report_(_: argparse.Namespace) -> None:
     """Rebuild every table and plot from results/."""
-    runs = report.collect(RESULTS)
-    report.write_summary(runs, RESULTS / "summary.csv")
-    for folder in sorted({Path(p).parent.parent for p in RESULTS.rglob("vanilla-T*.json")}):
-        own = report.collect(folder)
-        temperature = own[0].record["settings"]["temperature"]
-        _figure(folder / "arms.png", plots.arms(report.arm_intervals(own, temperature)))
-        logs = report.training_logs(folder)
-        if logs:
-            _figure(folder / "training.png", plots.training(logs))
-        tables = "\n\n".join(report.table(own, t) for t in sorted({r.record["temperature"] for r in own}, reverse=True))
-        write_text(folder / "table.md", tables + "\n")
-        write_json(
-            folder / "differences.json",
-            {str(t): report.differences(own, t) for t in sorted({r.record["temperature"] for r in own})},
-        )
-        write_text(folder / "report.html", report.html_page(f"R3, {folder.parent.name}, {folder.name}", own, folder))
-        picture = f"![accuracy of every arm, vanilla and trained](results/{folder.parent.name}/{folder.name}/arms.png)"
-        text = f"{report.table(own, temperature)}\n\n{picture}"
-        report.insert(README, f"{folder.parent.name}-{folder.name}", text)
-    for folder in sorted((RESULTS / "arms").glob("*/*")):
-        task, name = folder.parent.name, folder.name
-        arms = compare.load(task, name)
-        temperature = arms["r3"][0].record["settings"]["temperature"]
-        table = compare.arms_table(arms, temperature)
-        write_text(folder / "table.md", table + "\n")
-        what = "second try with the own reflection − with this instead, points"
-        _figure(folder / "forest.png", plots.forest(compare.forest(arms, temperature), what))
-        picture = f"![what the own reflection is worth over each control](results/arms/{task}/{name}/forest.png)"
-        report.insert(README, f"arms-{task}-{name}", f"{table}\n\n{picture}")
-    for folder in sorted({Path(p).parent.parent for p in RESULTS.rglob("probes-vanilla.json")}):
-        _probes(folder, compare.probes(folder.parent.name, folder.name))
-    report.insert(README, "cost", report.cost(read_json(ROOT / "benchmarks" / "results" / "reproduce.json")))
-    _figure(RESULTS / "loop.png", plots.loop())
-    print(f"Wrote {RESULTS / 'summary.csv'} and the tables and plots beside the results; README.md is up to date.")
-
-
-def _probes(folder: Path, asked: dict[str, list[dict]]) -> None:
-    """Rounds, temperatures, tokens and transfer of one task and profile: a page of tables and two plots."""
-    task, name = folder.parent.name, folder.name
-    _figure(folder / "tokens.png", plots.curves(compare.by_tokens(asked), *compare.TOKEN_AXES, log=True))
-    _figure(folder / "temperature.png", plots.curves(compare.by_temperatures(asked), *compare.TEMPERATURE_AXES))
-    parts = [compare.rounds_table(asked)] + ([compare.transfer_table(asked)] if "transfer" in asked else [])
-    write_text(folder / "probes.md", "\n\n".join(parts) + "\n")
-    picture = f"![right answers against sampled tokens](results/{task}/{name}/tokens.png)"
-    report.insert(README, f"probes-{task}-{name}", f"{parts[0]}\n\n{compare.verdict(asked)}\n\n{picture}")
+    pages.rebuild(RESULTS, README, ROOT / "benchmarks" / "results" / "reproduce.json")
+    print(
+        f"Wrote {RESULTS / 'report.html'}, {RESULTS / 'summary.csv'}, and the tables and plots beside the results; "
+        "README.md is up to date."
+    )
 
 
 def nano(options: argparse.Namespace) -> None:

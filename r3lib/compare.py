@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from r3lib import paper, report
+from r3lib import families, paper, report
 from r3lib.files import RESULTS, R3Error, read_json
 from r3lib.probes import pass_at
 from r3lib.profiles import ARMS
@@ -48,6 +48,12 @@ def tokens(runs: list[Run], temperature: float, retry: str) -> float:
     """Tokens sampled for one problem, first try and this retry (made where the first try failed), mean over seeds."""
     chosen = [r for r in runs if r.record["temperature"] == temperature]
     return float(np.mean([(r.outcomes.tokens["first"] + r.outcomes.tokens[retry]) / r.record["n"] for r in chosen]))
+
+
+def first_tokens(runs: list[Run], temperature: float) -> float:
+    """Tokens sampled for one problem's first try, mean over seeds."""
+    chosen = [r for r in runs if r.record["temperature"] == temperature]
+    return float(np.mean([r.outcomes.tokens["first"] / r.record["n"] for r in chosen]))
 
 
 def difference(a: list[Run], b: list[Run], temperature: float, arm: str, other: str) -> tuple[float, float, float]:
@@ -97,6 +103,71 @@ def controls(runs: list[Run], temperature: float) -> list[Row]:
 def forest(arms: dict[str, list[Run]], temperature: float) -> dict[str, list[Row]]:
     """All panels: {"vanilla": rows, "r3": rows, …}, for `plots.forest`."""
     return {arm: controls(runs, temperature) for arm, runs in arms.items()}
+
+
+COST_AXES = "parameters × tokens sampled for one problem (log scale)", "right so far, % (95 % band)"
+
+
+def _models(small: list[Run], large: list[Run]) -> dict[str, list[Run]]:
+    """The three that are compared: label -> runs of one model, trained or not."""
+    vanilla, trained = ([r for r in small if r.record["trained"] == which] for which in (False, True))
+    names = [runs[0].record["model"] for runs in (small, large)]
+    return {
+        f"vanilla {names[0]}": vanilla,
+        f"trained {names[0]}": trained,
+        f"vanilla {names[1]}": [r for r in large if not r.record["trained"]],
+    }
+
+
+def _work(runs: list[Run], temperature: float, retry: str | None) -> float:
+    """Parameters times tokens sampled for one problem, first try and this retry."""
+    size = families.size(runs[0].record["model"]).all
+    return size * tokens(runs, temperature, retry) if retry else size * first_tokens(runs, temperature)
+
+
+def beside(small: list[Run], large: list[Run], temperature: float) -> dict[str, list[Point]]:
+    """From the first try to the second, for `plots.curves`: accuracy against parameters times tokens."""
+    out = {}
+    for label, runs in _models(small, large).items():
+        trained = runs[0].record["trained"]
+        for retry, name in (("second", "own reflection"), ("blind", "blind retry")):
+            ends = ((None, "first"), (retry, retry))
+            out[f"{label}: {name}"] = [
+                (_work(runs, temperature, how), *_percent(matrix(runs, trained, temperature, arm))) for how, arm in ends
+            ]
+    return out
+
+
+def beside_table(small: list[Run], large: list[Run], temperature: float) -> str:
+    """Markdown: a small model, untrained and trained, and a large untrained one; then the paired differences."""
+    models = _models(small, large)
+    untrained, trained, big = models.values()
+    lines = [
+        f"*{report.describe(small, temperature)}, beside {big[0].record['model']}; % with 95 % intervals.*",
+        "",
+        "| model | parameters, millions | first try | second try | blind retry "
+        "| tokens a problem, second / blind | parameters × tokens, millions: first / second / blind |",
+        "|---" * 7 + "|",
+    ]
+    for label, runs in models.items():
+        is_trained = runs[0].record["trained"]
+        cells = [
+            report.percent(*report.interval(matrix(runs, is_trained, temperature, x)))
+            for x in ("first", "second", "blind")
+        ]
+        spent = " / ".join(f"{tokens(runs, temperature, x):.0f}" for x in ("second", "blind"))
+        work = " / ".join(f"{_work(runs, temperature, x) / 1e6:.0f}" for x in (None, "second", "blind"))
+        size = f"{families.size(runs[0].record['model']).all / 1e6:.2f}"
+        lines.append(f"| {label} | {size} | {' | '.join(cells)} | {spent} | {work} |")
+    lines += ["", "| trained small, second try, minus | points |", "|---|---|"]
+    for what, runs, arm in (
+        ("the untrained large one's first try", big, "first"),
+        ("the untrained large one's blind second try", big, "blind"),
+        ("the untrained large one's second try", big, "second"),
+        ("the untrained small one's second try", untrained, "second"),
+    ):
+        lines.append(f"| {what} | {_points(difference(trained, runs, temperature, 'second', arm))} |")
+    return "\n".join(lines)
 
 
 def gains(runs: list[Run], temperature: float) -> dict[str, tuple[str, float, float, float]]:

@@ -72,9 +72,15 @@ class Size(NamedTuple):
 
 @cache
 def size(name: str) -> Size:
-    """Counted on a model without storage. Raises KeyError for a model that is not in data/models.json."""
+    """Counted on a model without storage. name: the hub's, with or without the owner, or that of a folder in data/.
+
+    Raises KeyError for a model that is neither in data/models.json nor in data/.
+    """
+    found = next((one.full() for hub, one in known().items() if name in (hub, hub.rpartition("/")[2])), None)
+    if found is None and not (DATA / name / "config.json").exists():
+        raise KeyError(name)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(known()[name].full())
+        model = AutoModelForCausalLM.from_config(found or AutoConfig.from_pretrained(DATA / name))
     head = model.get_output_embeddings()
     layers = (m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head)
     return Size(model.num_parameters(), tuple(layer.weight.shape for layer in layers))

@@ -1,10 +1,8 @@
-"""Tables, plots and pages from the results files. Nothing here runs a model, and no figure is typed by hand."""
+"""Tables from the results files. Nothing here runs a model, and no figure is typed by hand."""
 
 from __future__ import annotations
 
-import base64
 import csv
-import html
 import io
 import re
 from collections import defaultdict
@@ -14,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from r3lib import plots
 from r3lib.evaluate import METRICS, Outcomes
 from r3lib.experiment import load_outcomes
 from r3lib.files import R3Error, read_json, write_text
@@ -55,11 +52,6 @@ ROWS = (
     ("second try, shuffled reflection", "shuffled"),
 )
 LEAK = "own reflections that contain a right answer"
-STYLE = (
-    "body{font:16px/1.5 system-ui;max-width:52rem;margin:2rem auto;padding:0 1rem}"
-    "td{padding:.15rem .7rem;border-bottom:1px solid #ccc}img{max-width:100%}"
-    "dl{border-left:3px solid #999;padding-left:1rem}dt{font-weight:600}dd{margin:0 0 .3rem}"
-)
 
 
 @dataclass
@@ -332,49 +324,6 @@ def cost(measured: dict[str, dict]) -> str:
 def training_logs(folder: Path) -> dict[str, list[dict]]:
     """seed folder name -> the training log's entries, for every training.json below `folder`."""
     return {p.parent.name: read_json(p)["log"] for p in sorted(Path(folder).rglob("training.json"))}
-
-
-def html_page(title: str, runs: list[Run], folder: Path, stored: list[Run] | None = None) -> str:
-    """One self-contained page: tables, plots and a few conversations before and after training."""
-
-    def picture(figure) -> str:
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
-        plots.close(figure)
-        return f'<img alt="" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
-
-    def rows(markdown: str) -> str:
-        parts = []
-        for line in markdown.splitlines():
-            if re.fullmatch(r"\|[-|]+\|", line):
-                continue
-            if line.startswith("|"):
-                parts.append(
-                    "<tr>" + "".join(f"<td>{html.escape(c.strip())}</td>" for c in line.strip("|").split("|")) + "</tr>"
-                )
-            else:
-                parts.append(f"</table><p>{html.escape(line.strip('*'))}</p><table>" if line else "</table><table>")
-        return re.sub(r"<table></table>", "", "<table>" + "".join(parts) + "</table>")
-
-    body = [f"<h1>{html.escape(title)}</h1>"]
-    temperatures = sorted({r.record["temperature"] for r in runs}, reverse=True)
-    for temperature in temperatures:
-        body += [rows(table(runs, temperature)), picture(plots.arms(arm_intervals(runs, temperature)))]
-    logs = training_logs(folder)
-    if logs:
-        body += ["<h2>Training</h2>", picture(plots.training(logs))]
-    if stored:
-        body += ["<h2>The stored runs beside it</h2>", rows(table(stored, temperatures[0]))]
-    body.append("<h2>Conversations after a failed first try</h2>")
-    for run in runs:
-        if run.record["temperature"] == temperatures[0]:
-            name = "trained" if run.record["trained"] else "vanilla"
-            body += [f"<h3>{name}, seed {run.record['seed']}</h3>"]
-            for e in run.outcomes.examples[:5]:
-                body.append("<dl>" + "".join(f"<dt>{k}</dt><dd>{html.escape(v)}</dd>" for k, v in e.items()) + "</dl>")
-    return (
-        f"<!doctype html><meta charset=utf-8><title>{html.escape(title)}</title><style>{STYLE}</style>{''.join(body)}\n"
-    )
 
 
 def arm_intervals(runs: list[Run], temperature: float) -> dict[str, dict[str, tuple[float, float, float]]]:

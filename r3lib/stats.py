@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from scipy.stats import binomtest
 
@@ -36,14 +38,29 @@ def bootstrap(
     A NaN is a problem that does not count for its seed.
     """
     values = np.atleast_2d(np.asarray(values, float))
-    seeds, n = values.shape
+    return _bootstrap(values.tobytes(), values.shape, level, resamples, seed)
+
+
+@lru_cache(maxsize=1024)  # a report asks for the same interval in its tables and in its plots
+def _bootstrap(
+    content: bytes, shape: tuple[int, int], level: float, resamples: int, seed: int
+) -> tuple[float, float, float]:
+    values, (seeds, n) = np.frombuffer(content).reshape(shape), shape
     counted, sums = (~np.isnan(values)).T.astype(float), np.nan_to_num(values).T  # (problems, seeds)
-    rng = np.random.default_rng(seed)
     means = []
-    for _ in range(0, resamples, 500):  # in blocks, for memory
-        draws = np.stack([np.bincount(row, minlength=n) for row in rng.integers(n, size=(500, n))])  # times drawn
+    for draws, chosen in _draws(seeds, n, resamples, seed):
         by_seed = draws @ sums / np.maximum(draws @ counted, 1)  # (500, seeds)
-        means.append(np.take_along_axis(by_seed, rng.integers(seeds, size=(500, seeds)), 1).mean(1))
+        means.append(np.take_along_axis(by_seed, chosen, 1).mean(1))
     tail = (1 - level) / 2
     low, high = np.quantile(np.concatenate(means)[:resamples], [tail, 1 - tail])
     return float(np.nanmean(values, -1).mean()), float(low), float(high)
+
+
+@lru_cache(maxsize=4)
+def _draws(seeds: int, n: int, resamples: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Blocks of 500 resamples: how often each problem is drawn (500, n), in bytes, and which seeds (500, seeds)."""
+    rng, out = np.random.default_rng(seed), []
+    for _ in range(0, resamples, 500):
+        times = [np.bincount(row, minlength=n) for row in rng.integers(n, size=(500, n))]
+        out.append((np.stack(times).astype(np.uint8), rng.integers(seeds, size=(500, seeds))))
+    return out

@@ -2,17 +2,19 @@
 
 import csv
 import random
+import re
+import shutil
 
 import numpy as np
 import pytest
 
-from r3lib import compare, report
+from r3lib import pages, report
 from r3lib.__main__ import main
 from r3lib.evaluate import RETRIES, Outcomes
 from r3lib.experiment import load_outcomes, outcomes_path
-from r3lib.files import RESULTS, ROOT, R3Error, read_json, write_json
+from r3lib.files import RESULTS, ROOT, R3Error, write_json
 
-STORED = sorted(path.parent for path in RESULTS.glob("*/*/table.md"))
+STORED = sorted(path.parent for path in RESULTS.rglob("table.md"))
 stored = pytest.mark.skipif(not STORED, reason="no stored results in this checkout")
 
 
@@ -109,8 +111,11 @@ def test_table_and_page_show_every_arm(results):
     text = report.table(runs, 1.0)
     assert all(label in text for label in (*dict(report.ROWS), report.LEAK))
     assert "seeds 0, 1" in text and "400 test problems" in text
-    page = report.html_page("t", runs, results)
-    assert page.count("<img") >= 1 and "vanilla" in page
+    pages.one_run("t & u", runs, results, stored=runs)
+    page = (results / "report.html").read_text()
+    assert page.count("<img") == 1 and page.count("<h4") == 4 and "<title>t &amp; u</title>" in page
+    assert page.count("trained: own reflection − blind retry") == 2, "its own table and the stored runs'"
+    assert (results / "arms.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_insert_replaces_only_the_marked_part(tmp_path):
@@ -133,28 +138,28 @@ def test_damaged_or_absent_results_say_what_to_do(results, tmp_path):
 
 
 @stored
-def test_committed_tables_are_what_the_results_say():
+def test_everything_committed_is_what_the_results_say(tmp_path):
+    """README, tables, differences, summary and page are rebuilt in a copy; the pictures are not compared."""
+    shutil.copytree(RESULTS, tmp_path / "results")
+    shutil.copy(ROOT / "README.md", tmp_path)
+    pages.rebuild(tmp_path / "results", tmp_path / "README.md", ROOT / "benchmarks" / "results" / "reproduce.json")
+    made = [p for p in tmp_path.rglob("*") if p.suffix in (".md", ".csv", ".json", ".html", ".png")]
+    for path in made:
+        old = ROOT / path.relative_to(tmp_path)
+        assert old.exists(), f"run `make report` and commit {old}"
+        if path.suffix != ".png":
+            texts = [re.sub(r"base64,[^\"]*", "", p.read_text(encoding="utf-8")) for p in (path, old)]
+            assert texts[0] == texts[1], f"run `make report` and commit {old}"
+    assert len(made) > 20
+
+
+@stored
+def test_the_readme_shows_every_stored_table():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for folder in STORED:
-        runs = report.collect(folder)
-        temperature = runs[0].record["settings"]["temperature"]
-        assert report.table(runs, temperature) in readme, "run `make report` and commit README.md"
-    assert report.cost(read_json(ROOT / "benchmarks" / "results" / "reproduce.json")) in readme
-
-
-@stored
-def test_committed_arms_are_what_the_results_say():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for folder in (RESULTS / "arms").glob("*/*"):
-        arms = compare.load(folder.parent.name, folder.name)
-        temperature = arms["r3"][0].record["settings"]["temperature"]
-        assert compare.arms_table(arms, temperature) in readme, "run `make report` and commit README.md"
-
-
-@stored
-def test_committed_summary_is_what_the_results_say(tmp_path):
-    report.write_summary(report.collect(RESULTS), tmp_path / "summary.csv")
-    assert (tmp_path / "summary.csv").read_text() == (RESULTS / "summary.csv").read_text(), "run `make report`"
+        task, name = folder.relative_to(RESULTS).parts[-2:]
+        prefix = {"arms": "arms-"}.get(folder.relative_to(RESULTS).parts[0], "")
+        assert f"<!-- {prefix}{task}-{name}:start -->" in readme or (folder / "beside.md").exists()
 
 
 @pytest.mark.parametrize(
