@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     experiment.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     commands.add_parser("report", help="rebuild results/summary.csv, the plots and the README's tables from results/")
     nano = commands.add_parser("nano", help="train one of the small models from scratch (many hours on two cores)")
-    nano.add_argument("--model", default="r3-nano", help="r3-nano (Countdown) or r3-nano-calls (function calling)")
+    nano.add_argument("--model", default="r3-nano", help="r3-nano, r3-pico (a tenth of it) or r3-nano-calls")
     nano.add_argument("--out", type=Path, default=Path("runs"))
     commands.add_parser("readiness", help="measure what the small models can do before RL and write it to their cards")
     commands.add_parser("doctor", help="what this machine can run, with which profile, and what is in the way")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from r3lib import doctor, experiment, hub, models, pages, readiness, report, schedule
 from r3lib.files import RESULTS, ROOT, R3Error, write_json
-from r3lib.profiles import Profile, profile
+from r3lib.profiles import PARTNERS, Profile, profile
 from r3lib.tasks import Task
 
 README = ROOT / "README.md"
@@ -74,7 +74,7 @@ def report_(_: argparse.Namespace) -> None:
 
 
 def nano(options: argparse.Namespace) -> None:
-    """Train r3-nano from scratch, or r3-nano-calls from it, into a folder of its own; data/ is not touched."""
+    """Train one of the small models into a folder of its own; data/ is not touched."""
     from r3lib.nano.train import RECIPES, train
 
     if options.model not in RECIPES:
@@ -87,8 +87,8 @@ def nano(options: argparse.Namespace) -> None:
 
 def readiness_(_: argparse.Namespace) -> None:
     """Measure the small models before RL, in float32 and NF4, on validation problems, into their cards."""
-    for name, given in readiness.GIVEN.items():
-        chosen, measured = profile("nano", name), {}
+    for name, kind in (("countdown", "nano"), ("countdown", PARTNERS["nano"]), ("function_calling", "nano")):
+        chosen, given, measured = profile(kind, name), readiness.GIVEN[name], {}
         for precision, four_bit in (("float32", False), ("NF4", True)):
             variant = experiment.quick(chosen, four_bit=four_bit)
             model, tokenizer = models.load(variant)

@@ -130,10 +130,11 @@ def run(
     work: Path,
     temperatures: tuple[float, ...] | None = None,
     train: bool = True,
+    splits: tuple[list[dict], list[dict]] | None = None,
 ) -> None:
     """Run one seed. Results (JSON) go to `out`, failure set, checkpoints and adapter to `work`.
 
-    Without `train`, the vanilla model is judged and no more.
+    splits: training and test problems of a task of your own. Without `train`, the vanilla model is judged and no more.
     Another arm than R3 (`profile.arm`) trains on the same failure set, beside it in `work`, and leaves out the vanilla
     model, which is the same. Everything is evaluated on the test split, which neither training nor any choice of
     settings has seen. Under `accelerate launch` every process calls this; they share the work, and the first writes.
@@ -141,7 +142,7 @@ def run(
     """
     state = models.processes()
     temperatures = temperatures or (profile.temperature, 0.0)
-    training, test = train_and_test(task, profile, seed)
+    training, test = splits or train_and_test(task, profile, seed)
     model, tokenizer = models.load(profile)
 
     def judge(trained: bool) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
+from datasets import load_from_disk
 
-from r3lib import probes, schedule
+from r3lib import experiment, probes, schedule
 from r3lib.__main__ import main
+from r3lib.countdown import TASK
 from r3lib.evaluate import Outcomes
 from r3lib.experiment import load_outcomes
 from r3lib.files import DATA, R3Error, read_json, write_json
@@ -69,6 +72,20 @@ def test_a_model_can_be_judged_without_training(here):
     schedule.run(job)
     assert {p.name for p in job.out.iterdir()} == {"vanilla-T0.7.json", "vanilla-T0.json"}
     assert stored_seconds(job) > 0 and stored_seconds(job._replace(what="r3")) is None
+
+
+def test_a_task_of_ones_own_brings_its_problems(here, small):
+    """Notebook 12: another name, other problems, nothing in data/."""
+    own = TASK._replace(name="mine")
+    train, test = (
+        [{"numbers": [1, 2, 3 + i], "target": 6 + i} for i in range(24)],
+        [{"numbers": [2, 3], "target": 5}] * 3,
+    )
+    experiment.run(own, small, 0, here / "out", here / "work", (0.7,), splits=(train, test))
+    record, outcomes = load_outcomes(here / "out" / "trained-T0.7.json")
+    assert record["task"] == "mine" and record["n"] == len(outcomes.right["first"]) == 3
+    wrong = load_from_disk(str(here / "work" / "failures"))["problem"]
+    assert all(json.loads(problem) in train for problem in wrong)
 
 
 def test_everything_is_every_arm_of_both_tasks_the_probes_and_the_small_model():
