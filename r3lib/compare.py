@@ -44,6 +44,16 @@ def load(task: str, profile: str, results: Path = RESULTS) -> dict[str, list[Run
     return out
 
 
+def sampled(task: str, profile: str, results: Path = RESULTS) -> dict[str, float]:
+    """Tokens that each arm sampled in training, reflections, answers and retries, mean over seeds: arm -> tokens."""
+    folders = {"r3": results / task / profile}
+    folders |= {arm: results / "arms" / task / profile / arm for arm in ARMS if arm != "r3"}
+    logs = {arm: [*report.training_logs(folder).values()] for arm, folder in folders.items() if folder.exists()}
+    return {
+        arm: float(np.mean([sum(step["sampled_tokens"] for step in log) for log in own])) for arm, own in logs.items()
+    }
+
+
 def tokens(runs: list[Run], temperature: float, retry: str) -> float:
     """Tokens sampled for one problem, first try and this retry (made where the first try failed), mean over seeds."""
     chosen = [r for r in runs if r.record["temperature"] == temperature]
@@ -72,14 +82,17 @@ def _points(found: tuple[float, float, float]) -> str:
     return f"{found[0]:+.1f} [{found[1]:+.1f}, {found[2]:+.1f}]"
 
 
-def arms_table(arms: dict[str, list[Run]], temperature: float) -> str:
-    """Markdown: every arm of training, its tries in percent, the tokens it samples, and its second try beside R3's."""
+def arms_table(arms: dict[str, list[Run]], temperature: float, trained_on: dict[str, float]) -> str:
+    """Markdown: every arm of training, its tries in percent, the tokens it samples, and its second try beside R3's.
+
+    trained_on: what `sampled` found.
+    """
     lines = [
         f"*{report.describe(arms['r3'], temperature)}; % with 95 % intervals.*",
         "",
-        "| trained with | first try | second try | blind retry | tokens a problem, second / blind "
-        "| second try − R3's | first try − vanilla's |",
-        "|---|---|---|---|---|---|---|",
+        "| trained with | tokens sampled in training, thousands | first try | second try | blind retry "
+        "| tokens a problem, second / blind | second try − R3's | first try − vanilla's |",
+        "|---" * 8 + "|",
     ]
     for arm, runs in arms.items():
         trained = arm != "vanilla"
@@ -91,7 +104,8 @@ def arms_table(arms: dict[str, list[Run]], temperature: float) -> str:
         beside = "" if arm == "r3" else _points(difference(runs, arms["r3"], temperature, "second", "second"))
         first = _points(difference(runs, arms["vanilla"], temperature, "first", "first")) if trained else ""
         name = f"{arm}: {ARMS[arm]}" if trained else "nothing (vanilla)"
-        lines.append(f"| {name} | {' | '.join(cells)} | {spent} | {beside} | {first} |")
+        training = f"{trained_on[arm] / 1000:.0f}" if trained else "0"
+        lines.append(f"| {name} | {training} | {' | '.join(cells)} | {spent} | {beside} | {first} |")
     return "\n".join(lines)
 
 

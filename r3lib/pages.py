@@ -152,7 +152,10 @@ def _arms(page: Page, readme: Path, results: Path, task: str, name: str) -> None
     folder = results / "arms" / task / name
     arms = compare.load(task, name, results)
     t = arms["r3"][0].record["settings"]["temperature"]
-    table, what = compare.arms_table(arms, t), "what the own reflection is worth over each control"
+    table, what = (
+        compare.arms_table(arms, t, compare.sampled(task, name, results)),
+        "what the own reflection is worth over each control",
+    )
     write_text(folder / "table.md", table + "\n")
     page.heading("Other rewards", 3)
     page.markdown(table)

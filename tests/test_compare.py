@@ -51,6 +51,9 @@ def results(tmp_path):
                 "settings": {"four_bit": True, "dtype": "float32", "temperature": T},
             }
             path = outcomes_path(base / f"seed{seed}", arm != "vanilla", T)
+            if arm != "vanilla":
+                log = [{"sampled_tokens": 1000 * n + 1000 * number} for n in (1, 2, 1 + 2 * seed)]
+                write_json(path.parent / "training.json", {"log": log})
             write_json(path, {**record, "outcomes": outcomes(10 * number + seed, rate).to_json()})
     return tmp_path
 
@@ -72,7 +75,7 @@ def test_a_planted_difference_is_found_and_its_absence_too(results):
 
 def test_the_table_has_every_arm_with_its_cost(results):
     arms = compare.load("countdown", "nano", results)
-    table = compare.arms_table(arms, T)
+    table = compare.arms_table(arms, T, compare.sampled("countdown", "nano", results))
     rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
     assert [row.split(" |")[0] for row in rows] == [
         "| nothing (vanilla)",
@@ -80,6 +83,7 @@ def test_the_table_has_every_arm_with_its_cost(results):
         "| first: plain GRPO on first answers",
     ]
     assert all("| 50 / 20 |" in row for row in rows)
+    assert [row.split(" | ")[1] for row in rows] == ["0", "8", "11"]
 
 
 def test_seeds_that_do_not_pair_are_an_error(results):
