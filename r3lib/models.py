@@ -33,7 +33,8 @@ def processes() -> PartialState:
 def load(profile: Profile, adapter: Path | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The profile's model (NF4 with double quantization where `four_bit`), with a trained adapter if one is given.
 
-    Raises R3Error with what to do if the model or the adapter is missing, damaged, gated or out of reach.
+    Raises R3Error with what to do if the model or the adapter is missing, damaged, gated or out of reach, or NF4 would
+    compute something else here.
     """
     folder = Path(profile.model)
     if folder.is_absolute() and not (folder / "config.json").exists():
@@ -72,6 +73,11 @@ def load(profile: Profile, adapter: Path | None = None) -> tuple[PreTrainedModel
         if isinstance(module, bnb.nn.Linear4bit):
             # else bitsandbytes repacks the weights and computes in bfloat16 on the CPUs that can, and on no others
             module.support_avx512bf16_for_cpu = False
+            if model.device.type == "cpu" and module.in_features % module.weight.quant_state.blocksize:
+                raise R3Error(
+                    f"bitsandbytes reads NF4 weights wrongly on the CPU where a row ({module.in_features} columns) is not "
+                    f"a multiple of {module.weight.quant_state.blocksize}; use `quick(profile, four_bit=False)`."
+                )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     model.config.use_cache = True

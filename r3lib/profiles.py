@@ -110,6 +110,9 @@ PROFILES = {
 # the model, a tenth as large, that notebook 11 sets beside a profile's own
 PARTNERS = {"nano": "nano:r3-pico"}
 
+# what a shipped model needs otherwise: its width is no multiple of NF4's blocks, which the CPU's kernel wants
+MODEL_SETTINGS: dict[str, dict] = {"r3-pico": {"four_bit": False}}
+
 # what another task than Countdown needs otherwise
 TASK_SETTINGS: dict[tuple[str, str], dict] = {
     ("nano", "function_calling"): {
@@ -139,10 +142,5 @@ def profile(name: str | None = None, task: str = "countdown") -> Profile:
     if not model:
         return chosen
     shipped = DATA / model
-    return replace(
-        chosen,
-        name=f"{name}-{os.path.basename(model)}",
-        model=str(shipped) if shipped.exists() else model,
-        memory_gb=None,
-        minutes=None,
-    )
+    changes: dict = dict(model=str(shipped) if shipped.exists() else model, memory_gb=None, minutes=None)
+    return replace(chosen, name=f"{name}-{os.path.basename(model)}", **changes | MODEL_SETTINGS.get(model, {}))
