@@ -73,10 +73,11 @@ def load(profile: Profile, adapter: Path | None = None) -> tuple[PreTrainedModel
         if isinstance(module, bnb.nn.Linear4bit):
             # else bitsandbytes repacks the weights and computes in bfloat16 on the CPUs that can, and on no others
             module.support_avx512bf16_for_cpu = False
-            if model.device.type == "cpu" and module.in_features % module.weight.quant_state.blocksize:
+            block, columns = module.weight.quant_state.blocksize, module.in_features
+            if model.device.type == "cpu" and columns % block:
                 raise R3Error(
-                    f"bitsandbytes reads NF4 weights wrongly on the CPU where a row ({module.in_features} columns) is not "
-                    f"a multiple of {module.weight.quant_state.blocksize}; use `quick(profile, four_bit=False)`."
+                    f"bitsandbytes reads NF4 weights wrongly on the CPU where a row ({columns} columns) is no "
+                    f"multiple of {block}; use `quick(profile, four_bit=False)`."
                 )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
