@@ -176,7 +176,7 @@ def _probes(page: Page, readme: Path, folder: Path, asked: dict[str, list[dict]]
     page.figure(plots.curves(tokens, *compare.TOKEN_AXES, log=True), what, folder / "tokens.png")
     figure = plots.curves(temperatures, *compare.TEMPERATURE_AXES)
     page.figure(figure, "second try against temperature", folder / "temperature.png")
-    _insert(readme, f"probes-{task}-{name}", f"{table}\n\n{verdict}\n\n![{what}](results/{task}/{name}/tokens.png)")
+    _insert(readme, f"probes-{task}-{name}", f"{table}\n\n**{verdict}**\n\n![{what}](results/{task}/{name}/tokens.png)")
 
 
 def _beside(page: Page, readme: Path, small: Path, large: Path, t: float) -> None:
