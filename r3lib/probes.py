@@ -23,6 +23,7 @@ from r3lib.tasks import Task
 PROBLEMS = 500  # the first of the test split: what is asked here is asked many times over
 ROUNDS = 3
 SAMPLES = 32  # first tries of each problem, for pass@k
+FEWER = {"function_calling": (250, 16)}  # problems and first tries where answers are many times as long
 TEMPERATURES = (0.0, 0.5, 0.7, 0.9, 1.2)  # and the profile's own
 
 
@@ -133,7 +134,8 @@ def run(task: Task, profile: Profile, seed: int, out: Path, adapter: Path, other
     """
     if not adapter.exists():
         raise R3Error(f"There is no adapter in {adapter}; run the experiment of this seed first.")
-    test = experiment.train_and_test(task, profile, seed)[1][:PROBLEMS]
+    problems, samples = FEWER.get(task.name, (PROBLEMS, SAMPLES))
+    test = experiment.train_and_test(task, profile, seed)[1][:problems]
     for name, folder in (("vanilla", None), ("trained", adapter), ("transfer", other)):
         path = out / f"probes-{name}.json"
         if path.exists() or (name == "transfer" and folder is None):
@@ -151,9 +153,9 @@ def run(task: Task, profile: Profile, seed: int, out: Path, adapter: Path, other
             found[f"{how}-T{temperature:g}"] = {"right": bits, "tokens": tokens}
         if name != "transfer":
             tries, length = first_tries(
-                model, tokenizer, task, test, profile, profile.temperature, seed=seed, desc=f"{name}, first tries"
+                model, tokenizer, task, test, profile, profile.temperature, samples, seed, f"{name}, first tries"
             )
-            found["tries"] = {"right": tries, "of": SAMPLES, "tokens_a_try": round(length, 2)}
+            found["tries"] = {"right": tries, "of": samples, "tokens_a_try": round(length, 2)}
         record = {
             "task": task.name,
             "model": experiment.model_name(profile),

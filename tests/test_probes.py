@@ -86,3 +86,15 @@ def test_all_questions_are_written_once(small, tmp_path, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("probes-*.json")}
     probes.run(TASK, profile, 0, tmp_path, tmp_path / "adapter", other=tmp_path / "other")
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.glob("probes-*.json")}
+
+
+def test_a_task_with_long_answers_is_asked_less(small, tmp_path, monkeypatch):
+    (tmp_path / "adapter").mkdir()
+    load = probes.models.load
+    monkeypatch.setattr(probes.models, "load", lambda profile, adapter=None: load(profile))
+    monkeypatch.setattr(probes, "TEMPERATURES", ())
+    monkeypatch.setitem(probes.FEWER, "countdown", (2, 3))
+    probes.run(TASK, dataclasses.replace(small, test_problems=4), 0, tmp_path, tmp_path / "adapter")
+    found = read_json(tmp_path / "probes-vanilla.json")
+    tries = found["answers"]["tries"]
+    assert (found["n"], len(tries["right"]), tries["of"]) == (2, 2, 3)
