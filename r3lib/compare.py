@@ -82,6 +82,11 @@ def _points(found: tuple[float, float, float]) -> str:
     return f"{found[0]:+.1f} [{found[1]:+.1f}, {found[2]:+.1f}]"
 
 
+def title(arm: str) -> str:
+    """What a model was trained with, in words."""
+    return "nothing (vanilla)" if arm == "vanilla" else f"{arm}: {ARMS[arm]}"
+
+
 def arms_table(arms: dict[str, list[Run]], temperature: float, trained_on: dict[str, float]) -> str:
     """Markdown: every arm of training, its tries in percent, the tokens it samples, and its second try beside R3's.
 
@@ -103,9 +108,8 @@ def arms_table(arms: dict[str, list[Run]], temperature: float, trained_on: dict[
         spent = " / ".join(f"{tokens(runs, temperature, x):.0f}" for x in ("second", "blind"))
         beside = "" if arm == "r3" else _points(difference(runs, arms["r3"], temperature, "second", "second"))
         first = _points(difference(runs, arms["vanilla"], temperature, "first", "first")) if trained else ""
-        name = f"{arm}: {ARMS[arm]}" if trained else "nothing (vanilla)"
         training = f"{trained_on[arm] / 1000:.0f}" if trained else "0"
-        lines.append(f"| {name} | {training} | {' | '.join(cells)} | {spent} | {beside} | {first} |")
+        lines.append(f"| {title(arm)} | {training} | {' | '.join(cells)} | {spent} | {beside} | {first} |")
     return "\n".join(lines)
 
 
@@ -115,8 +119,8 @@ def controls(runs: list[Run], temperature: float) -> list[Row]:
 
 
 def forest(arms: dict[str, list[Run]], temperature: float) -> dict[str, list[Row]]:
-    """All panels: {"vanilla": rows, "r3": rows, …}, for `plots.forest`."""
-    return {arm: controls(runs, temperature) for arm, runs in arms.items()}
+    """One panel an arm, {`title`: rows}, for `plots.forest`."""
+    return {title(arm): controls(runs, temperature) for arm, runs in arms.items()}
 
 
 COST_AXES = "parameters × tokens sampled for one problem (log scale)", "right so far, % (95 % band)"

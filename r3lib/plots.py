@@ -56,7 +56,7 @@ def forest(panels: dict[str, list[tuple[str, float, float, float]]], what: str) 
     figure, axes = plt.subplots(
         len(panels),
         1,
-        figsize=(8, 0.32 * rows + 0.55 * len(panels) + 0.4),
+        figsize=(8, 0.21 * rows + 0.32 * len(panels) + 0.5),
         sharex=True,
         squeeze=False,
         layout="constrained",
@@ -68,11 +68,11 @@ def forest(panels: dict[str, list[tuple[str, float, float, float]]], what: str) 
             color = TRAINED if sure else VANILLA
             axis.plot([low, high], [i, i], color=color, lw=2.5 if sure else 1.5)
             axis.plot(mean, i, "o" if sure else "s", color=color)
-            axis.annotate(f"{mean:+.1f}", (high, i), (5, 0), textcoords="offset points", va="center", fontsize=8)
-        axis.set_yticks(range(len(panel)), [label for label, *_ in panel], fontsize=9)
+            axis.annotate(f"{mean:+.1f}", (high, i), (5, 0), textcoords="offset points", va="center", fontsize=7)
+        axis.set_yticks(range(len(panel)), [label for label, *_ in panel], fontsize=8)
         axis.set_ylim(len(panel) - 0.5, -0.5)
         axis.axvline(0, color=INK, lw=1)
-        axis.set_title(name, fontsize=10, loc="left")
+        axis.set_title(name, fontsize=9, fontweight="bold", loc="left", pad=3)
         _plain(axis, "x")
     axes[-1, 0].set_xlabel(what)
     return figure
