@@ -309,7 +309,7 @@ def verdict(asked: dict[str, list[dict]]) -> str:
     return (
         f"For the tokens of one reflect-retry of the trained model ({limit:.0f} a problem), up to {k} independent first"
         " tries of the vanilla model can be sampled and checked, one by one until one is right"
-        f" ({cost:.0f} a problem): they solve {_points(more)} points more."
+        f" ({cost:.0f} a problem). Tries minus reflect-retry: {_points(more)} points."
     )
 
 

@@ -95,7 +95,7 @@ class Outcomes:
             kinds={w: [legend[int(c, 16)] for c in text] for w, text in value["kinds"].items()},
             leak=[None if c == "-" else int(c) for c in value["leak"]],
             reflection_tokens=value["reflection_tokens"],
-            tokens=value.get("tokens", {}),
+            tokens=value["tokens"],
             examples=value["examples"],
         )
 
