@@ -44,13 +44,18 @@ def load(task: str, profile: str, results: Path = RESULTS) -> dict[str, list[Run
     return out
 
 
-def sampled(task: str, profile: str, results: Path = RESULTS) -> dict[str, float]:
-    """Tokens that each arm sampled in training, reflections, answers and retries, mean over seeds: arm -> tokens."""
+def logs(task: str, profile: str, results: Path = RESULTS) -> dict[str, list[list[dict]]]:
+    """The training logs of every arm that was run: arm -> log of each seed, a list of steps."""
     folders = {"r3": results / task / profile}
     folders |= {arm: results / "arms" / task / profile / arm for arm in ARMS if arm != "r3"}
-    logs = {arm: [*report.training_logs(folder).values()] for arm, folder in folders.items() if folder.exists()}
+    return {arm: [*report.training_logs(folder).values()] for arm, folder in folders.items() if folder.exists()}
+
+
+def sampled(task: str, profile: str, results: Path = RESULTS) -> dict[str, float]:
+    """Tokens that each arm sampled in training, reflections, answers and retries, mean over seeds: arm -> tokens."""
     return {
-        arm: float(np.mean([sum(step["sampled_tokens"] for step in log) for log in own])) for arm, own in logs.items()
+        arm: float(np.mean([sum(step["sampled_tokens"] for step in log) for log in own]))
+        for arm, own in logs(task, profile, results).items()
     }
 
 
