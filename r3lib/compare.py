@@ -128,7 +128,7 @@ def forest(arms: dict[str, list[Run]], temperature: float) -> dict[str, list[Row
     return {title(arm): controls(runs, temperature) for arm, runs in arms.items()}
 
 
-COST_AXES = "parameters × tokens sampled for one problem (log scale)", "right so far, % (95 % band)"
+COST_AXES = "parameters × tokens sampled for one problem, millions (log scale)", "right so far, % (95 % band)"
 
 
 def _models(small: list[Run], large: list[Run]) -> dict[str, list[Run]]:
@@ -156,7 +156,8 @@ def beside(small: list[Run], large: list[Run], temperature: float) -> dict[str, 
         for retry, name in (("second", "own reflection"), ("blind", "blind retry")):
             ends = ((None, "first"), (retry, retry))
             out[f"{label}: {name}"] = [
-                (_work(runs, temperature, how), *_percent(matrix(runs, trained, temperature, arm))) for how, arm in ends
+                (_work(runs, temperature, how) / 1e6, *_percent(matrix(runs, trained, temperature, arm)))
+                for how, arm in ends
             ]
     return out
 
@@ -166,7 +167,7 @@ def beside_table(small: list[Run], large: list[Run], temperature: float) -> str:
     models = _models(small, large)
     untrained, trained, big = models.values()
     lines = [
-        f"*{report.describe(small, temperature)}, beside {big[0].record['model']}; % with 95 % intervals.*",
+        f"*{report.describe(small, temperature)}, beside {report.model(big[0].record)}; % with 95 % intervals.*",
         "",
         "| model | parameters, millions | first try | second try | blind retry "
         "| tokens a problem, second / blind | parameters × tokens, millions: first / second / blind |",
@@ -311,10 +312,12 @@ def by_temperatures(asked: dict[str, list[dict]]) -> dict[str, list[Point]]:
 def verdict(asked: dict[str, list[dict]]) -> str:
     """One sentence: what the tokens of the trained model's reflect-retry buy in independent first tries."""
     k, cost, limit, more = same_tokens(asked["trained"], asked["vanilla"])
+    stored = asked["vanilla"][0]["answers"]["tries"]["of"]
+    beyond = "; that is all that were stored, and more would fit" if k == stored else ""
     return (
         f"For the tokens of one reflect-retry of the trained model ({limit:.0f} a problem), up to {k} independent first"
         " tries of the vanilla model can be sampled and checked, one by one until one is right"
-        f" ({cost:.0f} a problem). Tries minus reflect-retry: {_points(more)} points."
+        f" ({cost:.0f} a problem{beyond}). Tries minus reflect-retry: {_points(more)} points."
     )
 
 

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.ticker import LogLocator, NullLocator
 
 VANILLA, TRAINED, INK = "#8a94a6", "#0b6e99", "#222222"  # told apart in grey as well
 COLORS = {"vanilla": VANILLA, "trained": TRAINED}
@@ -79,18 +80,26 @@ def forest(panels: dict[str, list[tuple[str, float, float, float]]], what: str) 
 
 
 def curves(found: dict[str, list[tuple[float, float, float, float]]], x: str, y: str, log: bool = False) -> Figure:
-    """Lines with their 95 % bands: {label: [(x, mean, low, high)]}; labels that begin with "trained" are dark."""
-    figure, axes = plt.subplots(figsize=(8, 4))
-    for i, (label, points) in enumerate(found.items()):
-        at, mean, low, high = zip(*points)
-        color = TRAINED if label.startswith("trained") else VANILLA
-        axes.plot(at, mean, color=color, marker="os^Dv"[i % 5], ms=5, ls=("-", "--", ":")[i % 3], label=label)
+    """Lines with their 95 % bands: {"model: what it does": [(x, mean, low, high)]}.
+
+    A model has its marker, and is dark if its name begins with "trained"; each thing that models do has its dashes.
+    """
+    figure, axes = plt.subplots(figsize=(8, 4.4), layout="constrained")
+    models, kinds = (list(dict.fromkeys(label.partition(": ")[i] for label in found)) for i in (0, 2))
+    for label, points in found.items():
+        (at, mean, low, high), (model, _, kind) = zip(*points), label.partition(": ")
+        color = TRAINED if model.startswith("trained") else VANILLA
+        style = {"marker": "osD^v"[models.index(model) % 5], "ls": ("-", "--", ":")[kinds.index(kind) % 3]}
+        axes.plot(at, mean, color=color, ms=5, label=label, **style)
         axes.fill_between(at, low, high, color=color, alpha=0.12, lw=0)
     if log:
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(x)
     axes.set_ylabel(y)
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=8)
     _plain(axes, "y")
     return figure
 
@@ -152,10 +161,10 @@ def flows(before: Counter, after: Counter) -> Figure:
 
 
 def training(logs: dict[str, list[dict]]) -> Figure:
-    """Reward, KL, reflection length and groups without signal, step by step; one line a seed."""
+    """Reward, groups without signal, reflection length and KL: each step (pale), the mean of five; one line a seed."""
     panels = (
-        ("reward", "retries that verify"),
-        ("zero_advantage_fraction", "groups without signal"),
+        ("reward", "retries that verify, share"),
+        ("zero_advantage_fraction", "groups without signal, share"),
         ("reflection_tokens", "reflection length, tokens"),
         ("kl", "KL to the vanilla model"),
     )

@@ -138,25 +138,28 @@ def write_summary(runs: list[Run], path: Path) -> None:
 
 
 def differences(runs: list[Run], temperature: float) -> list[dict]:
-    """The paired comparisons at one temperature: name, seeds, problems, mean, low, high as fractions."""
+    """The paired comparisons at one temperature: name, seeds, problems, mean, low, high, each seed's, as fractions."""
     rows = []
     for name, a, b in COMPARISONS:
         left, right = (matrix(runs, trained, temperature, arm) for trained, arm in (a, b))
         if left.size and left.shape == right.shape:
             mean, low, high = paired_difference(left, right)
-            rows.append(
-                {"name": name, "seeds": left.shape[0], "n": left.shape[1], "mean": mean, "low": low, "high": high}
-            )
+            found = {"seeds": left.shape[0], "n": left.shape[1], "mean": mean, "low": low, "high": high}
+            rows.append({"name": name, **found, "by_seed": (left - right).mean(1).round(6).tolist()})
     return rows
+
+
+def model(record: dict) -> str:
+    """The model and how its weights are held: "r3-nano (NF4)"."""
+    return f"{record['model']} ({'NF4' if record['settings']['four_bit'] else record['settings']['dtype']})"
 
 
 def describe(runs: list[Run], temperature: float) -> str:
     """Which model, task, seeds and how many problems, in one sentence."""
     record = runs[0].record
     seeds = sorted({r.record["seed"] for r in runs})
-    precision = "NF4" if record["settings"]["four_bit"] else record["settings"]["dtype"]
     return (
-        f"{record['task']}, {record['model']} ({precision}), "
+        f"{record['task']}, {model(record)}, "
         f"{record['n']} test problems, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}, "
         f"temperature {temperature:g}"
     )
@@ -184,11 +187,12 @@ def table(runs: list[Run], temperature: float) -> str:
         "|---|---|---|",
     ]
     lines += [f"| {label} | {cell(False, arm)} | {cell(True, arm)} |" for label, arm in (*ROWS, (LEAK, "leak"))]
-    lines += ["", "| paired difference, same problems | points | 95 % interval |", "|---|---|---|"]
-    lines += [
-        f"| {d['name']} | {100 * d['mean']:+.1f} | [{100 * d['low']:+.1f}, {100 * d['high']:+.1f}] |"
-        for d in differences(runs, temperature)
-    ]
+    lines += ["", "| paired difference, same problems | points | 95 % interval | each seed |", "|---|---|---|---|"]
+    for d in differences(runs, temperature):
+        seeds = ", ".join(f"{100 * x:+.1f}" for x in d["by_seed"])
+        lines.append(
+            f"| {d['name']} | {100 * d['mean']:+.1f} | [{100 * d['low']:+.1f}, {100 * d['high']:+.1f}] | {seeds} |"
+        )
     return "\n".join(lines)
 
 

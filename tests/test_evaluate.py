@@ -228,6 +228,18 @@ def test_paired_difference_covers_the_truth():
     assert 87 <= covered <= 100
 
 
+@pytest.mark.parametrize("spread", (0.0, 0.03))
+def test_three_seeds_cover_the_truth(spread):
+    """Problems differ, seeds differ by `spread`, and every answer is a draw: most intervals hold the mean of all."""
+    rng = np.random.default_rng(2)
+    covered = 0
+    for _ in range(150):
+        chance = rng.uniform(0, 0.8, 200) + rng.normal(0, spread, (3, 1))
+        _, low, high = bootstrap(rng.random((3, 200)) < chance, resamples=500)
+        covered += low <= 0.4 <= high
+    assert 135 <= covered <= 150
+
+
 def test_seeds_are_resampled_too():
     """Two runs, one all right and one all wrong: the interval spans both, though each run alone is certain."""
     assert bootstrap(np.array([np.ones(50), np.zeros(50)])) == pytest.approx((0.5, 0, 1), abs=1e-12)
