@@ -119,8 +119,12 @@ def arms_table(arms: dict[str, list[Run]], temperature: float, trained_on: dict[
 
 
 def controls(runs: list[Run], temperature: float) -> list[Row]:
-    """What the own reflection gains over each control, same problems: the rows of one panel of the forest plot."""
-    return [(label, *difference(runs, runs, temperature, "second", arm)) for arm, label in CONTROLS.items()]
+    """What the own reflection gains over each control, same problems: the rows of one panel of the forest plot.
+
+    A row of zeros without an interval says so: no reflection held what that control takes away.
+    """
+    rows = [(label, *difference(runs, runs, temperature, "second", arm)) for arm, label in CONTROLS.items()]
+    return [(row[0] if any(row[1:]) else f"{row[0]} (there were none)", *row[1:]) for row in rows]
 
 
 def forest(arms: dict[str, list[Run]], temperature: float) -> dict[str, list[Row]]:
