@@ -187,12 +187,13 @@ def table(runs: list[Run], temperature: float) -> str:
         "|---|---|---|",
     ]
     lines += [f"| {label} | {cell(False, arm)} | {cell(True, arm)} |" for label, arm in (*ROWS, (LEAK, "leak"))]
-    lines += ["", "| paired difference, same problems | points | 95 % interval | each seed |", "|---|---|---|---|"]
+    several = len({run.record["seed"] for run in runs}) > 1
+    lines += ["", "| paired difference, same problems | points | 95 % interval |" + several * " each seed |"]
+    lines.append("|---" * (3 + several) + "|")
     for d in differences(runs, temperature):
         seeds = ", ".join(f"{100 * x:+.1f}" for x in d["by_seed"])
-        lines.append(
-            f"| {d['name']} | {100 * d['mean']:+.1f} | [{100 * d['low']:+.1f}, {100 * d['high']:+.1f}] | {seeds} |"
-        )
+        line = f"| {d['name']} | {100 * d['mean']:+.1f} | [{100 * d['low']:+.1f}, {100 * d['high']:+.1f}] |"
+        lines.append(line + several * f" {seeds} |")
     return "\n".join(lines)
 
 
