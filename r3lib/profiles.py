@@ -123,8 +123,8 @@ TASK_SETTINGS: dict[tuple[str, str], dict] = {
         "retry_tokens": 128,
         "temperature": 0.5,
         "steps": 12,
-        "memory_gb": 4.4,
-        "minutes": 8.8,
+        "memory_gb": 4.3,
+        "minutes": 5.4,
     },
 }
 
