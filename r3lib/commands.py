@@ -89,7 +89,9 @@ def readiness_(_: argparse.Namespace) -> None:
     """Measure the small models before RL, in float32 and NF4, on validation problems, into their cards."""
     for name, kind in (("countdown", "nano"), ("countdown", PARTNERS["nano"]), ("function_calling", "nano")):
         chosen, given, measured = profile(kind, name), readiness.GIVEN[name], {}
-        for precision, four_bit in (("float32", False), ("NF4", True))[: 1 + chosen.four_bit]:
+        for precision, four_bit in (("float32", False), ("NF4", True)):
+            if four_bit and not chosen.four_bit:
+                continue
             variant = experiment.quick(chosen, four_bit=four_bit)
             model, tokenizer = models.load(variant)
             measured[precision] = readiness.measure(model, tokenizer, _task(name), given(500), variant)

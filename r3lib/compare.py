@@ -59,16 +59,21 @@ def sampled(task: str, profile: str, results: Path = RESULTS) -> dict[str, float
     }
 
 
-def tokens(runs: list[Run], temperature: float, retry: str) -> float:
-    """Tokens sampled for one problem, first try and this retry (made where the first try failed), mean over seeds."""
-    chosen = [r for r in runs if r.record["temperature"] == temperature]
-    return float(np.mean([(r.outcomes.tokens["first"] + r.outcomes.tokens[retry]) / r.record["n"] for r in chosen]))
+def tokens(runs: list[Run], temperature: float, retry: str | None) -> float:
+    """Tokens sampled for one problem, first try and this retry (made where the first try failed), mean over seeds.
+
+    retry None: the first try alone.
+    """
+    chosen, made = (
+        [r for r in runs if r.record["temperature"] == temperature],
+        ("first", retry) if retry else ("first",),
+    )
+    return float(np.mean([sum(r.outcomes.tokens[arm] for arm in made) / r.record["n"] for r in chosen]))
 
 
-def first_tokens(runs: list[Run], temperature: float) -> float:
-    """Tokens sampled for one problem's first try, mean over seeds."""
-    chosen = [r for r in runs if r.record["temperature"] == temperature]
-    return float(np.mean([r.outcomes.tokens["first"] / r.record["n"] for r in chosen]))
+def work(runs: list[Run], temperature: float, retry: str | None) -> float:
+    """Parameters times `tokens`, in millions: the arithmetic that one problem takes, but for a constant."""
+    return families.size(runs[0].record["model"]).all * tokens(runs, temperature, retry) / 1e6
 
 
 def difference(a: list[Run], b: list[Run], temperature: float, arm: str, other: str) -> tuple[float, float, float]:
@@ -121,10 +126,10 @@ def arms_table(arms: dict[str, list[Run]], temperature: float, trained_on: dict[
 def controls(runs: list[Run], temperature: float) -> list[Row]:
     """What the own reflection gains over each control, same problems: the rows of one panel of the forest plot.
 
-    A row of zeros without an interval says so: no reflection held what that control takes away.
+    A control that changed no outcome of any problem says so.
     """
     rows = [(label, *difference(runs, runs, temperature, "second", arm)) for arm, label in CONTROLS.items()]
-    return [(row[0] if any(row[1:]) else f"{row[0]} (there were none)", *row[1:]) for row in rows]
+    return [(row[0] if any(row[1:]) else f"{row[0]} (changes nothing)", *row[1:]) for row in rows]
 
 
 def forest(arms: dict[str, list[Run]], temperature: float) -> dict[str, list[Row]]:
@@ -146,12 +151,6 @@ def _models(small: list[Run], large: list[Run]) -> dict[str, list[Run]]:
     }
 
 
-def _work(runs: list[Run], temperature: float, retry: str | None) -> float:
-    """Parameters times tokens sampled for one problem, first try and this retry."""
-    size = families.size(runs[0].record["model"]).all
-    return size * tokens(runs, temperature, retry) if retry else size * first_tokens(runs, temperature)
-
-
 def beside(small: list[Run], large: list[Run], temperature: float) -> dict[str, list[Point]]:
     """From the first try to the second, for `plots.curves`: accuracy against parameters times tokens."""
     out = {}
@@ -160,8 +159,7 @@ def beside(small: list[Run], large: list[Run], temperature: float) -> dict[str, 
         for retry, name in (("second", "own reflection"), ("blind", "blind retry")):
             ends = ((None, "first"), (retry, retry))
             out[f"{label}: {name}"] = [
-                (_work(runs, temperature, how) / 1e6, *_percent(matrix(runs, trained, temperature, arm)))
-                for how, arm in ends
+                (work(runs, temperature, how), *_percent(matrix(runs, trained, temperature, arm))) for how, arm in ends
             ]
     return out
 
@@ -184,9 +182,9 @@ def beside_table(small: list[Run], large: list[Run], temperature: float) -> str:
             for x in ("first", "second", "blind")
         ]
         spent = " / ".join(f"{tokens(runs, temperature, x):.0f}" for x in ("second", "blind"))
-        work = " / ".join(f"{_work(runs, temperature, x) / 1e6:.0f}" for x in (None, "second", "blind"))
+        price = " / ".join(f"{work(runs, temperature, x):.0f}" for x in (None, "second", "blind"))
         size = f"{families.size(runs[0].record['model']).all / 1e6:.2f}"
-        lines.append(f"| {label} | {size} | {' | '.join(cells)} | {spent} | {work} |")
+        lines.append(f"| {label} | {size} | {' | '.join(cells)} | {spent} | {price} |")
     lines += ["", "| trained small, second try, minus | points |", "|---|---|"]
     for what, runs, arm in (
         ("the untrained large one's first try", big, "first"),

@@ -28,8 +28,8 @@ from r3lib.nano.train import CALLS, RECIPES, Phase, Recipe, encode, train
 from r3lib.profiles import PROFILES
 
 TOY = Recipe(
-    hidden_size=32,
-    intermediate_size=64,
+    hidden_size=64,
+    intermediate_size=128,
     layers=2,
     heads=2,
     kv_heads=1,
@@ -372,8 +372,8 @@ def test_the_recipe_writes_a_model_that_loads(toy):
     out, _ = toy
     assert not (out / "checkpoint.pt").exists()
     assert json.loads((out / "recipe.json").read_text()) == json.loads(json.dumps(asdict(TOY)))
-    model, tokenizer = models.load(replace(PROFILES["nano"], model=str(out), four_bit=False))
-    assert model.config.num_hidden_layers == TOY.layers
+    model, tokenizer = models.load(replace(PROFILES["nano"], model=str(out)))
+    assert model.is_loaded_in_4bit and model.config.num_hidden_layers == TOY.layers
     ids = tokenizer("<|im_start|>user\n1 + 2", return_tensors="pt").to(model.device)
     assert model(**ids).logits.shape[-1] == len(tokenizer) == TOY.vocab_size
 
