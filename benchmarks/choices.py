@@ -26,17 +26,18 @@ import torch
 from transformers import DynamicCache, StaticCache
 from trl import GRPOTrainer
 
-from r3lib import experiment, failures, models, trainer
+from r3lib import failures, grpo, models
+from r3lib.config import PROFILES, Profile
+from r3lib.conversation import Conversation, prompt_ids
 from r3lib.files import read_jsonl, write_json
-from r3lib.profiles import PROFILES, Profile
-from r3lib.rollout import Conversation, prompt_ids
+from r3lib.problems import splits
 
 sys.path.insert(0, str(Path(__file__).parent))
 from verifier import machine, spread
 
 RESULT = Path(__file__).parent / "results" / "choices.json"
 SEED = 0
-TASK = experiment.TASKS["countdown"]
+TASK = splits.TASKS["countdown"]
 
 
 class Apart(Conversation):
@@ -69,13 +70,13 @@ def each_token_unpacks():
 
 
 def conversations(kind: type[Conversation]):
-    return mock.patch.object(trainer, "Conversation", kind)
+    return mock.patch.object(grpo, "Conversation", kind)
 
 
 def trl_reads():
     """TRL's own log-probabilities: every row with its whole prompt, rows in the order they come."""
     plain = GRPOTrainer._get_per_token_logps_and_entropies
-    return mock.patch.object(trainer.SharedPrompt, "_get_per_token_logps_and_entropies", plain)
+    return mock.patch.object(grpo.SharedPrompt, "_get_per_token_logps_and_entropies", plain)
 
 
 def pairs(with_it: Callable[[], None], without: Callable[[], None], repeats: int) -> dict:
@@ -107,12 +108,12 @@ def trainer_of(model, tokenizer) -> SimpleNamespace:
 
 def rollouts(profile: Profile, model, tokenizer, found, repeats: int) -> dict[str, dict]:
     """The choices of the rollout."""
-    rows = trainer.training_rows(TASK, found)
+    rows = grpo.training_rows(TASK, found)
     prompts = [row["prompt"] for row in rows.select(range(profile.failures)) for _ in range(profile.group)]
     run = trainer_of(model, tokenizer)
 
     def once() -> None:
-        trainer.ReflectRetry(TASK, profile, rows, SEED)(prompts, run)
+        grpo.ReflectRetry(TASK, profile, rows, SEED)(prompts, run)
 
     def otherwise(patch) -> Callable[[], None]:
         def run_it() -> None:
@@ -139,7 +140,7 @@ def training(profile: Profile, found, repeats: int) -> dict[str, dict]:
         with tempfile.TemporaryDirectory(prefix="r3-") as folder, patch:
             short = replace(profile, steps=3)
             out = Path(folder) / "train"
-            trainer.train(*models.load(short), TASK, found, short, out, SEED, save_steps=10**6)
+            grpo.train(*models.load(short), TASK, found, short, out, SEED, save_steps=10**6)
             return sum(line["seconds"] for line in read_jsonl(out / "log.jsonl")[1:])
 
     ours, plain = [], []
@@ -200,7 +201,7 @@ def tokens(profile: Profile, model, tokenizer, problems, count: int, repeats: in
 def measure(repeats: int, toy: bool) -> dict:
     small = dict(failures=2, group=2, micro_batch=2, train_problems=20, rows=10) if toy else dict(train_problems=120)
     profile = replace(PROFILES["nano"], **small)
-    problems = experiment.problems(TASK, "train", profile.train_problems, SEED)
+    problems = splits.problems(TASK, "train", profile.train_problems, SEED)
     model, tokenizer = models.load(profile)
     with tempfile.TemporaryDirectory(prefix="r3-") as scratch:
         found = failures.build(model, tokenizer, TASK, problems, profile, Path(scratch) / "failures", SEED)

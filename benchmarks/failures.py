@@ -22,15 +22,16 @@ from pathlib import Path
 
 import torch
 
-from r3lib import countdown_data, experiment, failures, models, trainer
+from r3lib import failures, grpo, models
+from r3lib.config import PROFILES
 from r3lib.files import R3Error, write_json
-from r3lib.profiles import PROFILES
+from r3lib.problems import countdown_data, splits
 
 sys.path.insert(0, str(Path(__file__).parent))
 from verifier import machine
 
 RESULT = Path(__file__).parent / "results" / "failures.json"
-TASK = experiment.TASKS["countdown"]
+TASK = splits.TASKS["countdown"]
 
 
 def one(size: int) -> dict:
@@ -49,8 +50,8 @@ def one(size: int) -> dict:
         building = time.perf_counter() - began
         disk = sum(path.stat().st_size for path in (out / "failures").rglob("*") if path.is_file())
         began = time.perf_counter()
-        rows = trainer.training_rows(TASK, found)
-        trainer.in_order(rows, profile.steps * profile.failures, 0)
+        rows = grpo.training_rows(TASK, found)
+        grpo.in_order(rows, profile.steps * profile.failures, 0)
         laying_out = time.perf_counter() - began
     return {
         "failures": len(found),

@@ -23,11 +23,12 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedTokenizerBase
 
-from r3lib import families, models
+from r3lib import models
+from r3lib.config import PROFILES, Profile
 from r3lib.files import R3Error, read_json, read_jsonl, write_json
-from r3lib.profiles import PROFILES, Profile
+from r3lib.grpo import train
+from r3lib.machine import families
 from r3lib.tasks import Task, Verdict
-from r3lib.trainer import train
 
 sys.path.insert(0, str(Path(__file__).parent))
 from verifier import machine

@@ -19,28 +19,30 @@ from pathlib import Path
 
 import torch
 
-from r3lib import evaluate, experiment, failures, models, plots, trainer
+from r3lib import evaluate, experiment, failures, grpo, models
+from r3lib.config import PROFILES, Profile
 from r3lib.files import ROOT, read_jsonl, write_json
-from r3lib.profiles import PROFILES, Profile
+from r3lib.pages import plots
+from r3lib.problems import splits
 from r3lib.stats import paired_difference
 
 sys.path.insert(0, str(Path(__file__).parent))
 from verifier import machine
 
 RESULT = Path(__file__).parent / "results" / "long.json"
-TASK = experiment.TASKS["countdown"]
+TASK = splits.TASKS["countdown"]
 KEPT = ("step", "reward", "kl", "zero_advantage_fraction", "reflection_tokens", "seconds")
 
 
 def run(profile: Profile, problems: int, work: Path, seed: int = 0) -> dict:
     """Train and judge; the log of every step, and the second try before and after on the same problems."""
-    judged = experiment.problems(TASK, "validation", problems)
-    training = experiment.problems(TASK, "train", profile.train_problems, seed)
+    judged = splits.problems(TASK, "validation", problems)
+    training = splits.problems(TASK, "train", profile.train_problems, seed)
     model, tokenizer = models.load(profile)
     found = failures.build(model, tokenizer, TASK, training, profile, work / "failures", seed)
     before = evaluate.evaluate(model, tokenizer, TASK, judged, profile, profile.temperature, seed, desc="before")
     began = time.monotonic()
-    model = trainer.train(model, tokenizer, TASK, found, profile, work / "train", seed, save_steps=50)
+    model = grpo.train(model, tokenizer, TASK, found, profile, work / "train", seed, save_steps=50)
     minutes = (time.monotonic() - began) / 60
     after = evaluate.evaluate(model, tokenizer, TASK, judged, profile, profile.temperature, seed, desc="after")
     gain = paired_difference([after.right["second"]], [before.right["second"]])

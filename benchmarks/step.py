@@ -31,10 +31,12 @@ from datasets import Dataset
 from transformers import PrinterCallback
 from trl import GRPOTrainer
 
-from r3lib import experiment, failures, families, models, trainer
+from r3lib import failures, grpo, models
+from r3lib.config import PROFILES, Profile
+from r3lib.conversation import end_tokens, prompt_ids
 from r3lib.files import R3Error, read_json, read_jsonl, write_json
-from r3lib.profiles import PROFILES, Profile
-from r3lib.rollout import end_tokens, prompt_ids
+from r3lib.machine import families
+from r3lib.problems import splits
 from r3lib.tasks import Task
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -51,7 +53,7 @@ def case(folder: Path, toy: bool = False) -> tuple[Profile, Task]:
     if (folder / "model").exists():
         return replace(PROFILES["rtx12"], model=str(folder / "model"), steps=STEPS), fit.half_right()
     small = dict(failures=2, group=4, micro_batch=4, train_problems=20, rows=10) if toy else dict(train_problems=120)
-    return replace(PROFILES["nano"], steps=STEPS, **small), experiment.TASKS["countdown"]
+    return replace(PROFILES["nano"], steps=STEPS, **small), splits.TASKS["countdown"]
 
 
 def prepare(folder: Path, model_name: str | None, toy: bool) -> None:
@@ -62,7 +64,7 @@ def prepare(folder: Path, model_name: str | None, toy: bool) -> None:
         fit.failures_for(profile, models.load_tokenizer(profile.model)).save_to_disk(folder / "failures")
         return
     profile, task = case(folder, toy)
-    problems = experiment.problems(task, "train", profile.train_problems, SEED)
+    problems = splits.problems(task, "train", profile.train_problems, SEED)
     failures.build(*models.load(profile), task, problems, profile, folder / "failures", SEED)
 
 
@@ -99,19 +101,17 @@ def retry_by_generate(task: Task, profile: Profile, model, tokenizer):
 def stock(profile: Profile, task: Task, found: Dataset, out: Path) -> None:
     """The same steps by GRPOTrainer as it comes."""
     model, tokenizer = models.load(profile)
-    rows = trainer.training_rows(task, found)
-    settings = trainer.config(
-        profile, out, SEED, save_strategy="no", gradient_checkpointing=model.device.type == "cuda"
-    )
+    rows = grpo.training_rows(task, found)
+    settings = grpo.config(profile, out, SEED, save_strategy="no", gradient_checkpointing=model.device.type == "cuda")
     out.mkdir(parents=True)
     run = GRPOTrainer(
         model=model,
         processing_class=tokenizer,
         reward_funcs=retry_by_generate(task, profile, model, tokenizer),
         args=settings,
-        train_dataset=trainer.in_order(rows, profile.steps * profile.failures, SEED),
+        train_dataset=grpo.in_order(rows, profile.steps * profile.failures, SEED),
         peft_config=models.lora(profile),
-        callbacks=[trainer.Progress(out / "log.jsonl")],
+        callbacks=[grpo.Progress(out / "log.jsonl")],
     )
     run.remove_callback(PrinterCallback)
     with models.memory_explained(profile):
@@ -125,7 +125,7 @@ def one(kind: str, folder: Path, toy: bool) -> dict:
     with tempfile.TemporaryDirectory(prefix="r3-") as scratch:
         out = Path(scratch) / "train"
         if kind == "r3":
-            trainer.train(*models.load(profile), task, found, profile, out, SEED, save_steps=10**6)
+            grpo.train(*models.load(profile), task, found, profile, out, SEED, save_steps=10**6)
         else:
             stock(profile, task, found, out)
         log = read_jsonl(out / "log.jsonl")[1:]
@@ -206,7 +206,7 @@ def measure(folder: Path, pairs: int, toy: bool) -> dict:
         for module in model.modules()
         if isinstance(module, torch.nn.Linear)
     )
-    rows = trainer.training_rows(task, failures.load(folder / "failures"))
+    rows = grpo.training_rows(task, failures.load(folder / "failures"))
     problem = json.loads(rows[0]["problem"])
     prompt = statistics.mean(
         len(prompt_ids(tokenizer, row["prompt"], task.tools(json.loads(row["problem"])))) for row in rows

@@ -12,7 +12,7 @@ from pathlib import Path
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
-from r3lib.profiles import ARMS, JOBS
+from r3lib.config import ARMS, JOBS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -64,8 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("doctor", help="what this machine can run, with which profile, and what is in the way")
     options = parser.parse_args(arguments)
 
-    from r3lib import commands as work
     from r3lib.files import R3Error
+    from r3lib.machine import commands as work
 
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -23,9 +23,9 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from r3lib import prompts
+from r3lib.config import Profile
+from r3lib.conversation import Conversation, prompt_ids
 from r3lib.models import memory_explained, processes
-from r3lib.profiles import Profile
-from r3lib.rollout import Conversation, prompt_ids
 from r3lib.tasks import Task
 
 RETRIES = ("second", "blind", "again", "generic", "shuffled", "redacted")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-import random
 import subprocess
 import time
 from dataclasses import asdict, replace
@@ -15,53 +14,12 @@ from pathlib import Path
 
 import torch
 
-from r3lib import (
-    countdown,
-    countdown_data,
-    evaluate,
-    failures,
-    function_calling,
-    function_calling_data,
-    models,
-    trainer,
-)
-from r3lib.files import DATA, ROOT, R3Error, read_json, read_jsonl, write_json
-from r3lib.profiles import Profile
+from r3lib import evaluate, failures, grpo, models
+from r3lib.config import Profile
+from r3lib.files import ROOT, R3Error, read_json, read_jsonl, write_json
 from r3lib.tasks import Task
 
-TASKS: dict[str, Task] = {task.name: task for task in (countdown.TASK, function_calling.TASK)}
-HUB_SPLITS = {"countdown": countdown_data.hub_splits, "function_calling": function_calling_data.hub_splits}
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets")
-
-
-def problems(task: Task, split: str, n: int | None = None, seed: int = 0) -> list[dict]:
-    """The first `n` problems of a committed split; the training split is shuffled by `seed` first."""
-    rows = read_jsonl(DATA / task.name / f"{split}.jsonl")
-    if split == "train":
-        random.Random(seed).shuffle(rows)
-    return rows[:n]
-
-
-def countdown_keys() -> set:
-    """The keys of all problems in the committed Countdown splits: what the small models' texts must not be about."""
-    task = TASKS["countdown"]
-    return {
-        countdown_data.key(p["numbers"], p["target"])
-        for split in ("train", "validation", "test")
-        for p in problems(task, split)
-    }
-
-
-def train_and_test(task: Task, profile: Profile, seed: int) -> tuple[list[dict], list[dict]]:
-    """The problems a profile trains on and those it is judged on. The test problems are the same for every seed."""
-    if not profile.hub_data:
-        return (
-            problems(task, "train", profile.train_problems, seed),
-            problems(task, "test", profile.test_problems),
-        )
-    parts = HUB_SPLITS[task.name]({"test": profile.test_problems, "train": profile.train_problems})
-    random.Random(seed).shuffle(parts["train"])
-    return parts["train"], parts["test"]
 
 
 def model_name(profile: Profile) -> str:
@@ -128,13 +86,14 @@ def run(
     seed: int,
     out: Path,
     work: Path,
+    problems: tuple[list[dict], list[dict]],
     temperatures: tuple[float, ...] | None = None,
     train: bool = True,
-    splits: tuple[list[dict], list[dict]] | None = None,
 ) -> None:
     """Run one seed. Results (JSON) go to `out`, failure set, checkpoints and adapter to `work`.
 
-    splits: training and test problems of a task of your own. Without `train`, the vanilla model is judged and no more.
+    problems: those it trains on and those it is judged on (`r3lib.problems.splits`, or your own).
+    Without `train`, the vanilla model is judged and no more.
     Another arm than R3 (`profile.arm`) trains on the same failure set, beside it in `work`, and leaves out the vanilla
     model, which is the same. Everything is evaluated on the test split, which neither training nor any choice of
     settings has seen. Under `accelerate launch` every process calls this; they share the work, and the first writes.
@@ -142,7 +101,7 @@ def run(
     """
     state = models.processes()
     temperatures = temperatures or (profile.temperature, 0.0)
-    training, test = splits or train_and_test(task, profile, seed)
+    training, test = problems
     model, tokenizer = models.load(profile)
 
     def judge(trained: bool) -> None:
@@ -181,7 +140,7 @@ def run(
         return
     state.wait_for_everyone()
     wrong = failures.build(model, tokenizer, task, training, profile, work / "failures", seed)
-    model = trainer.train(model, tokenizer, task, wrong, profile, training_folder(work, profile), seed)
+    model = grpo.train(model, tokenizer, task, wrong, profile, training_folder(work, profile), seed)
     if state.is_main_process:
         write_json(
             out / "training.json",
@@ -192,8 +151,3 @@ def run(
             },
         )
     judge(trained=True)
-
-
-def quick(profile: Profile, **changes) -> Profile:
-    """The same profile made smaller or larger: `quick(profile, steps=3, test_problems=50)`."""
-    return replace(profile, **changes)

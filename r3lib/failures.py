@@ -16,10 +16,10 @@ from datasets import Dataset, load_from_disk
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from r3lib.config import Profile
+from r3lib.conversation import Conversation, prompt_ids
 from r3lib.files import R3Error, read_json, write_json
 from r3lib.models import memory_explained, processes
-from r3lib.profiles import Profile
-from r3lib.rollout import Conversation, prompt_ids
 from r3lib.tasks import Task
 
 

@@ -1,4 +1,4 @@
-"""GRPO on masked tokens, in plain torch: what `r3lib.trainer` asks TRL to do, readable on one page.
+"""GRPO on masked tokens, in plain torch: what `r3lib.grpo` asks TRL to do, readable on one page.
 
 Shapes: B sequences, in groups of G that share a prompt (neighbours in the batch); T completion tokens.
 The paper's point is one argument: `mask` is 1 on the reflection and 0 on everything else, the retry included.
@@ -70,7 +70,7 @@ def masked_grpo_loss(
     logps, mask: (B, T); advantages: (B,); old_logps: (B, T), those of the policy that sampled (None: this one, just
     now); ref_logps: (B, T), those of the reference policy, needed where beta > 0.
     level: "sequence", GRPO's own mean, where each reflection weighs the same however long it is (TRL's "grpo"); or
-    "token", where each token does (TRL's "dapo"; arXiv 2503.14476, eq. 12), as in r3lib.trainer.
+    "token", where each token does (TRL's "dapo"; arXiv 2503.14476, eq. 12), as in r3lib.grpo.
     Returns the scalar loss and {"kl", "clipped"}, means over masked tokens. On-policy the loss's *value* is zero at
     sequence level but for the KL term (advantages average to zero in every group); its gradient is not.
     """

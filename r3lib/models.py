@@ -21,8 +21,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from r3lib.config import Profile
 from r3lib.files import R3Error
-from r3lib.profiles import Profile
 
 
 def processes() -> PartialState:

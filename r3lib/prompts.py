@@ -1,7 +1,7 @@
 """The words of the conversation, and nothing else.
 
 The six messages (paper section 3): 1 task, 2 wrong answer, 3 reflection prompt, 4 reflection, 5 the task again,
-6 second answer. Texts reach a model only through its tokenizer's chat template (`r3lib.rollout`), never as a plain
+6 second answer. Texts reach a model only through its tokenizer's chat template (`r3lib.conversation`), never as a plain
 string. The paper's appendix was not recovered: the meaning of these prompts is the paper's, the wording is ours where
 shared knowledge of it is uncertain (data/paper marks it).
 """

@@ -56,19 +56,19 @@ def test_the_plain_ways_give_the_same_rollouts(monkeypatch):
     import choices
     from datasets import Dataset
 
-    from r3lib import models, trainer
-    from r3lib.profiles import PROFILES
+    from r3lib import grpo, models
+    from r3lib.config import PROFILES
 
     profile = replace(PROFILES["nano"], failures=2, group=3, four_bit=False)
     model, tokenizer = models.load(profile)
-    problems = choices.experiment.problems(choices.TASK, "train", 2)
+    problems = choices.splits.problems(choices.TASK, "train", 2)
     wrong = [{"problem": json.dumps(p), "answer": "<answer>1 + 1</answer>"} for p in problems]
-    rows = trainer.training_rows(choices.TASK, Dataset.from_list(wrong))
+    rows = grpo.training_rows(choices.TASK, Dataset.from_list(wrong))
     run = choices.trainer_of(model, tokenizer)
     prompts = [row["prompt"] for row in rows for _ in range(profile.group)]
 
     def rollout() -> dict:
-        return trainer.ReflectRetry(choices.TASK, profile, rows, 0)(prompts, run)
+        return grpo.ReflectRetry(choices.TASK, profile, rows, 0)(prompts, run)
 
     ours = rollout()
     for kind in (choices.Apart, choices.Anew, choices.Staying):

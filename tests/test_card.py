@@ -11,9 +11,10 @@ from huggingface_hub import ModelCard
 from huggingface_hub.errors import LocalTokenNotFoundError
 from peft import get_peft_model
 
-from r3lib import hub, models, report
+from r3lib import models
+from r3lib.config import PROFILES, profile
 from r3lib.files import RESULTS, R3Error
-from r3lib.profiles import PROFILES, profile
+from r3lib.pages import card, report
 
 TASKS = ("countdown", "function_calling")
 
@@ -26,7 +27,7 @@ def stored(request):
 
 def test_the_card_holds_the_tables_of_the_results(stored):
     chosen, runs, task = stored
-    text = hub.card(chosen, runs, f"someone/r3-{task}")
+    text = card.card(chosen, runs, f"someone/r3-{task}")
     for temperature in (chosen.temperature, 0.0):
         assert report.table(runs, temperature) in text
     record = next(r.record for r in runs if r.record["trained"])
@@ -38,7 +39,7 @@ def test_the_card_holds_the_tables_of_the_results(stored):
 
 def test_the_hub_can_read_the_card(stored, tmp_path):
     chosen, runs, task = stored
-    hub.write_card(tmp_path, chosen, runs)
+    card.write_card(tmp_path, chosen, runs)
     data = ModelCard.load(tmp_path / "README.md").data.to_dict()
     assert data["library_name"] == "peft" and data["license"] == "apache-2.0" and "arXiv:2505.24726" in data["tags"]
     assert "base_model" not in data  # r3-nano is in this repository, not on the hub
@@ -48,7 +49,7 @@ def test_a_real_model_is_named_with_its_licence(stored, monkeypatch):
     _, runs, _ = stored
     monkeypatch.setattr(report, "table", lambda runs, temperature: "")
     named = {
-        name: hub.card(dataclasses.replace(PROFILES["rtx24"], model=name), runs, "a/b")
+        name: card.card(dataclasses.replace(PROFILES["rtx24"], model=name), runs, "a/b")
         for name in ("Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-3B-Instruct", "meta-llama/Llama-3.2-1B-Instruct")
     }
     found = {name: ModelCard(text).data.to_dict() for name, text in named.items()}
@@ -60,15 +61,15 @@ def test_a_real_model_is_named_with_its_licence(stored, monkeypatch):
 def test_a_run_that_is_not_finished_has_no_card(stored):
     chosen, runs, _ = stored
     with pytest.raises(R3Error, match="run the experiment to its end"):
-        hub.card(chosen, [run for run in runs if not run.record["trained"]], "a/b")
+        card.card(chosen, [run for run in runs if not run.record["trained"]], "a/b")
 
 
 def test_what_is_kept_loads_and_names_nothing_of_this_machine(stored, nano, small, tmp_path):
     chosen, runs, task = stored
     get_peft_model(copy.deepcopy(nano[0]), models.lora(small)).save_pretrained(tmp_path / "adapter")
     (tmp_path / "adapter" / "training_args.bin").write_bytes(b"of this machine")
-    hub.write_card(tmp_path / "adapter", chosen, runs)
-    hub.keep(tmp_path / "adapter", tmp_path / "kept")
+    card.write_card(tmp_path / "adapter", chosen, runs)
+    card.keep(tmp_path / "adapter", tmp_path / "kept")
     names = {"adapter_config.json", "README.md", "adapter_model.safetensors"}
     assert {path.name for path in (tmp_path / "kept").iterdir()} == names
     loaded = models.with_adapter(copy.deepcopy(nano[0]), tmp_path / "kept")
@@ -103,7 +104,7 @@ class FakeHub:
 def test_push_uploads_the_folder_without_what_names_this_machine(tmp_path, monkeypatch):
     fake = FakeHub()
     monkeypatch.setattr(huggingface_hub, "HfApi", lambda: fake)
-    assert hub.push(tmp_path, "someone/adapter") == "https://huggingface.co/someone/adapter"
+    assert card.push(tmp_path, "someone/adapter") == "https://huggingface.co/someone/adapter"
     (_, name, made), (_, sent) = fake.asked
     assert name == sent["repo_id"] == "someone/adapter" and made == {"exist_ok": True}
     assert sent["folder_path"] == tmp_path and sent["ignore_patterns"] == ["training_args.bin"]
@@ -113,10 +114,10 @@ def test_push_uploads_the_folder_without_what_names_this_machine(tmp_path, monke
 def test_a_push_that_fails_says_what_to_do_and_where_the_adapter_is(tmp_path, monkeypatch, error):
     monkeypatch.setattr(huggingface_hub, "HfApi", lambda: FakeHub(error))
     with pytest.raises(R3Error, match="hf auth login") as caught:
-        hub.push(tmp_path, "someone/adapter")
+        card.push(tmp_path, "someone/adapter")
     assert str(tmp_path) in str(caught.value)
 
 
 def test_a_name_that_is_none_is_told(tmp_path):
     with pytest.raises(R3Error, match="OWNER/NAME"):
-        hub.push(tmp_path, "no/such/name")
+        card.push(tmp_path, "no/such/name")

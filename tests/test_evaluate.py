@@ -11,9 +11,9 @@ import pytest
 
 from r3lib import evaluate as module
 from r3lib import prompts
+from r3lib.conversation import SPANS
 from r3lib.countdown import TASK
 from r3lib.evaluate import RETRIES, Outcomes, evaluate, shuffled
-from r3lib.rollout import SPANS
 from r3lib.stats import bootstrap, paired_difference, wilson
 
 PROBLEMS = [{"numbers": [i, 10, 20], "target": 30 + i} for i in range(1, 5)]

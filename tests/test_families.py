@@ -14,12 +14,13 @@ from test_rollout import assert_cache_is_exact, sampled
 from test_trainer import Alternating
 from transformers import AutoModelForCausalLM
 
-from r3lib import families, models
+from r3lib import models
+from r3lib.config import PROFILES
 from r3lib.countdown import TASK
 from r3lib.files import read_jsonl
+from r3lib.grpo import train
 from r3lib.loss import masked_grpo_loss, token_logps
-from r3lib.profiles import PROFILES
-from r3lib.trainer import train
+from r3lib.machine import families
 
 PUBLISHED = {  # parameters in millions, as the models' cards and reports give them
     "Qwen/Qwen2-1.5B-Instruct": 1_540,

@@ -13,10 +13,11 @@ import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
-from r3lib import experiment, models
+from r3lib import config, experiment, models
+from r3lib.config import PROFILES, profile
 from r3lib.evaluate import Outcomes
 from r3lib.files import ROOT, R3Error, read_json, read_jsonl, rewind, whole, write_json, write_text
-from r3lib.profiles import PROFILES, profile
+from r3lib.problems import splits
 
 
 def test_a_writer_that_fails_leaves_the_old_file(tmp_path):
@@ -133,7 +134,7 @@ def test_the_profile_is_the_argument_else_the_environment_else_nano(monkeypatch)
 
 def test_what_is_not_measured_is_said_to_be_so():
     measured = read_json(ROOT / "benchmarks" / "results" / "reproduce.json")
-    for task in experiment.TASKS:
+    for task in splits.TASKS:
         chosen = profile("nano", task)
         assert (chosen.memory_gb, chosen.minutes) == (measured[task]["memory_gb"], measured[task]["minutes"]), task
     nothing = dataclasses.replace(PROFILES["nano"], memory_gb=None, minutes=None)
@@ -228,15 +229,15 @@ def test_a_results_file_cut_off_is_told(tmp_path):
 
 
 def test_outcomes_made_with_other_settings_are_not_mixed_in(tmp_path, monkeypatch):
-    profile = experiment.quick(PROFILES["nano"], test_problems=2)
+    profile = config.quick(PROFILES["nano"], test_problems=2)
     monkeypatch.setattr(experiment.models, "load", lambda profile: (None, None))
     path = experiment.outcomes_path(tmp_path, False, 0.0)
     write_json(
         path,
-        {"settings": experiment.settings(experiment.quick(profile, steps=1)), "outcomes": Outcomes().to_json()},
+        {"settings": experiment.settings(config.quick(profile, steps=1)), "outcomes": Outcomes().to_json()},
     )
     with pytest.raises(R3Error, match="other settings; delete"):
-        experiment.run(experiment.TASKS["countdown"], profile, 0, tmp_path, tmp_path / "work", (0.0,))
+        experiment.run(splits.TASKS["countdown"], profile, 0, tmp_path, tmp_path / "work", ([], []), (0.0,))
 
 
 def test_nf4_that_the_cpu_would_read_wrongly_is_refused():
@@ -246,5 +247,5 @@ def test_nf4_that_the_cpu_would_read_wrongly_is_refused():
     assert (read - weights).norm() / weights.norm() > 0.2, "about 0.09 is right"
     pico = profile("nano:r3-pico")
     with pytest.raises(R3Error, match=r"no multiple of 64; use `quick\(profile, four_bit=False\)`"):
-        models.load(experiment.quick(pico, four_bit=True))
+        models.load(config.quick(pico, four_bit=True))
     assert models.load(pico)[0].num_parameters() < 0.5e6

@@ -8,9 +8,9 @@ from itertools import islice
 
 import pytest
 
-from r3lib import function_calling_data as data
-from r3lib import function_calling_values as values
 from r3lib.files import DATA, R3Error, read_jsonl
+from r3lib.problems import function_calling_data as data
+from r3lib.problems import function_calling_values as values
 
 FOLDER = DATA / "function_calling"
 NAMES = ("train", "validation", "test")

@@ -3,8 +3,8 @@
 import datasets
 import pytest
 
-from r3lib import countdown_data
 from r3lib.files import R3Error
+from r3lib.problems import countdown_data
 
 
 @pytest.fixture

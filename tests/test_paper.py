@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from r3lib import paper, plots
+from r3lib.pages import paper, plots
 
 TASKS = ("countdown", "function_calling")
 

@@ -21,9 +21,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from r3lib import experiment, failures, models, profiles, trainer
+from r3lib import config, experiment, failures, grpo, models
 from r3lib.countdown import TASK
 from r3lib.files import ROOT, R3Error, read_json, read_jsonl
+from r3lib.problems import splits
 from r3lib.tasks import Verdict
 
 SEED, KILLS = 3, 3
@@ -38,9 +39,9 @@ ENVIRONMENT = os.environ | {
 }
 
 
-def tiny_run() -> profiles.Profile:
+def tiny_run() -> config.Profile:
     return dataclasses.replace(
-        profiles.PROFILES["nano"],
+        config.PROFILES["nano"],
         rows=8,
         failures=4,
         group=4,
@@ -65,11 +66,11 @@ def script(out: Path, kind: str) -> None:
     torch.set_num_threads(1)
     profile, task = tiny_run(), TASK._replace(verify=by_its_letters)
     if kind == "experiment":
-        experiment.run(task, profile, SEED, out / "results", out / "work")
+        experiment.run(task, profile, SEED, out / "results", out / "work", splits.train_and_test(task, profile, SEED))
     else:
         profile = dataclasses.replace(profile, steps=10)
         found = failures.load(out / "failures")
-        trainer.train(*models.load(profile), task, found, profile, out / "train", SEED, save_steps=1)
+        grpo.train(*models.load(profile), task, found, profile, out / "train", SEED, save_steps=1)
 
 
 def launch(out: Path, kind: str, *launcher: str) -> subprocess.Popen:
@@ -132,7 +133,7 @@ def test_two_processes_judge_as_one_does(alone, pair):
 def test_processes_that_cannot_share_a_step_are_told(monkeypatch, tmp_path):
     monkeypatch.setattr(models, "processes", lambda: SimpleNamespace(num_processes=3))
     with pytest.raises(R3Error, match="multiple of 3"):
-        trainer.config(tiny_run(), tmp_path, 0)
+        grpo.config(tiny_run(), tmp_path, 0)
 
 
 def test_a_run_killed_at_random_moments_ends_with_the_bits_of_a_whole_one(alone, tmp_path):

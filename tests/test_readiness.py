@@ -6,11 +6,13 @@ import random
 
 import pytest
 
-from r3lib import experiment, readiness
-from r3lib import function_calling_data as data
+from r3lib import config
+from r3lib.config import profile
 from r3lib.files import read_jsonl
+from r3lib.measure import readiness
 from r3lib.nano import calls, corpus
-from r3lib.profiles import profile
+from r3lib.problems import function_calling_data as data
+from r3lib.problems import splits
 
 ROWS = {name: given(60) for name, given in readiness.GIVEN.items()}
 OPENINGS = {"countdown": corpus.OPENING, "function_calling": calls.OPENING}
@@ -26,7 +28,7 @@ def test_right_and_wrong_reflections_are_what_they_are_called(name):
 
 @pytest.mark.parametrize("name", ROWS)
 def test_they_are_about_the_validation_problems_and_repeat_with_the_seed(name):
-    assert [row.problem for row in ROWS[name]] == experiment.problems(experiment.TASKS[name], "validation", 60)
+    assert [row.problem for row in ROWS[name]] == splits.problems(splits.TASKS[name], "validation", 60)
     again = readiness.GIVEN[name](60)
     assert [row[:3] for row in again] == [row[:3] for row in ROWS[name]]
     assert [row[:3] for row in readiness.GIVEN[name](60, seed=1)] != [row[:3] for row in ROWS[name]]
@@ -81,8 +83,8 @@ class Scripted:
 @pytest.mark.parametrize("name", ROWS)
 def test_every_count_is_of_what_its_name_says(name, monkeypatch):
     rows = ROWS[name]
-    chosen = experiment.quick(profile("nano", name), rows=len(rows))
-    task = experiment.TASKS[name]._replace(verify=lambda problem, text: type("V", (), {"ok": text == "right"}))
+    chosen = config.quick(profile("nano", name), rows=len(rows))
+    task = splits.TASKS[name]._replace(verify=lambda problem, text: type("V", (), {"ok": text == "right"}))
     monkeypatch.setattr(readiness, "Conversation", lambda *_: Scripted(list(rows)))
     monkeypatch.setattr(readiness, "prompt_ids", lambda *_: [0])
     counts = readiness.measure(None, None, task, rows, chosen)

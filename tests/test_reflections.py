@@ -8,10 +8,11 @@ import pytest
 import torch
 from peft import get_peft_model
 
-from r3lib import models, show
+from r3lib import models
+from r3lib.conversation import Transcript
 from r3lib.countdown import TASK
-from r3lib.reflections import Reflected, measures, moved, names_error, reflect, template
-from r3lib.rollout import Transcript
+from r3lib.measure.reflections import Reflected, measures, moved, names_error, reflect, template
+from r3lib.pages import show
 
 PROBLEM = {"numbers": [34, 2, 6], "target": 192}
 ANSWER = "<answer>34 + 2 + 6</answer>"

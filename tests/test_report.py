@@ -8,11 +8,11 @@ import shutil
 import numpy as np
 import pytest
 
-from r3lib import pages, report
 from r3lib.__main__ import main
 from r3lib.evaluate import RETRIES, Outcomes
 from r3lib.experiment import load_outcomes, outcomes_path
 from r3lib.files import RESULTS, ROOT, R3Error, write_json
+from r3lib.pages import page, report
 
 STORED = sorted(path.parent for path in RESULTS.rglob("table.md"))
 stored = pytest.mark.skipif(not STORED, reason="no stored results in this checkout")
@@ -112,10 +112,10 @@ def test_table_and_page_show_every_arm(results):
     text = report.table(runs, 1.0)
     assert all(label in text for label in (*dict(report.ROWS), report.LEAK))
     assert "seeds 0, 1" in text and "400 test problems" in text
-    pages.one_run("t & u", runs, results, stored=runs)
-    page = (results / "report.html").read_text()
-    assert page.count("<img") == 1 and page.count("<h4") == 4 and "<title>t &amp; u</title>" in page
-    assert page.count("trained: own reflection − blind retry") == 2, "its own table and the stored runs'"
+    page.one_run("t & u", runs, results, stored=runs)
+    text = (results / "report.html").read_text()
+    assert text.count("<img") == 1 and text.count("<h4") == 4 and "<title>t &amp; u</title>" in page
+    assert text.count("trained: own reflection − blind retry") == 2, "its own table and the stored runs'"
     assert (results / "arms.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -143,7 +143,7 @@ def test_everything_committed_is_what_the_results_say(tmp_path):
     """README, tables, differences, summary and page are rebuilt in a copy; the pictures are not compared."""
     shutil.copytree(RESULTS, tmp_path / "results")
     shutil.copy(ROOT / "README.md", tmp_path)
-    pages.rebuild(tmp_path / "results", tmp_path / "README.md", ROOT / "benchmarks" / "results" / "reproduce.json")
+    page.rebuild(tmp_path / "results", tmp_path / "README.md", ROOT / "benchmarks" / "results" / "reproduce.json")
     made = [p for p in tmp_path.rglob("*") if p.suffix in (".md", ".csv", ".json", ".html", ".png")]
     for path in made:
         old = ROOT / path.relative_to(tmp_path)

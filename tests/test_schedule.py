@@ -8,14 +8,16 @@ import json
 import pytest
 from datasets import load_from_disk
 
-from r3lib import experiment, probes, schedule
+from r3lib import experiment
 from r3lib.__main__ import main
+from r3lib.config import ARMS, profile
 from r3lib.countdown import TASK
 from r3lib.evaluate import Outcomes
 from r3lib.experiment import load_outcomes
 from r3lib.files import DATA, R3Error, read_json, write_json
-from r3lib.profiles import ARMS, profile
-from r3lib.schedule import Job, everything, left, stored_seconds
+from r3lib.machine import schedule
+from r3lib.machine.schedule import Job, everything, left, stored_seconds
+from r3lib.measure import probes
 
 
 @pytest.fixture
@@ -81,7 +83,7 @@ def test_a_task_of_ones_own_brings_its_problems(here, small):
         [{"numbers": [1, 2, 3 + i], "target": 6 + i} for i in range(24)],
         [{"numbers": [2, 3], "target": 5}] * 3,
     )
-    experiment.run(own, small, 0, here / "out", here / "work", (0.7,), splits=(train, test))
+    experiment.run(own, small, 0, here / "out", here / "work", (train, test), (0.7,))
     record, outcomes = load_outcomes(here / "out" / "trained-T0.7.json")
     assert record["task"] == "mine" and record["n"] == len(outcomes.right["first"]) == 3
     wrong = load_from_disk(str(here / "work" / "failures"))["problem"]

@@ -16,12 +16,12 @@ from transformers import TrainerState
 from trl import GRPOTrainer
 
 from r3lib import function_calling
-from r3lib import trainer as trainer_module
+from r3lib import grpo as trainer_module
+from r3lib.conversation import prompt_ids
 from r3lib.countdown import TASK
 from r3lib.files import R3Error, read_jsonl
-from r3lib.rollout import prompt_ids
+from r3lib.grpo import Progress, ReflectRetry, SharedPrompt, nothing_to_learn, retry_reward, train, training_rows
 from r3lib.tasks import Verdict
-from r3lib.trainer import Progress, ReflectRetry, SharedPrompt, nothing_to_learn, retry_reward, train, training_rows
 
 LOG_KEYS = {
     "step",

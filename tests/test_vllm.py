@@ -14,14 +14,14 @@ import torch
 from datasets import Dataset
 from trl.trainer import grpo_trainer
 
-from r3lib import trainer as trainer_module
+from r3lib import grpo as trainer_module
+from r3lib.config import PROFILES
+from r3lib.conversation import Conversation, Served, prompt_ids
 from r3lib.countdown import TASK
 from r3lib.files import R3Error, read_jsonl
+from r3lib.grpo import config, train
 from r3lib.loss import token_logps
-from r3lib.profiles import PROFILES
-from r3lib.rollout import Conversation, Served, prompt_ids
 from r3lib.tasks import Verdict
-from r3lib.trainer import config, train
 
 
 class Engine:

@@ -9,19 +9,20 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from r3lib import experiment, models
+from r3lib import models
+from r3lib.conversation import prompt_ids
 from r3lib.files import DATA, read_jsonl
-from r3lib.rollout import prompt_ids
+from r3lib.problems import splits
 
 
 @cache
 def problems(task_name):
-    return experiment.problems(experiment.TASKS[task_name], "test")
+    return splits.problems(splits.TASKS[task_name], "test")
 
 
 def first_tries(task_name, model):
     """Test problems as rendered prompts: chat template, tools and all."""
-    task, tokenizer = experiment.TASKS[task_name], models.load_tokenizer(model)
+    task, tokenizer = splits.TASKS[task_name], models.load_tokenizer(model)
     ids = [prompt_ids(tokenizer, task.messages(p), task.tools(p)) for p in problems(task_name)]
     return {"test": Dataset.from_list([{"number": i, "prompt": tokenizer.decode(one)} for i, one in enumerate(ids)])}
 
@@ -39,7 +40,7 @@ def text(model, **_):
 
 
 def judge(task_name, doc, results):
-    return {"acc": int(experiment.TASKS[task_name].verify(problems(task_name)[doc["number"]], results[0]).ok)}
+    return {"acc": int(splits.TASKS[task_name].verify(problems(task_name)[doc["number"]], results[0]).ok)}
 
 
 def judge_countdown(doc, results):

@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from r3lib import function_calling_data as problems
 from r3lib import prompts
 from r3lib.files import read_jsonl
 from r3lib.nano.corpus import Message
+from r3lib.problems import function_calling_data as problems
 
 OPENING = "Let me check. "
 GENERIC = (

@@ -19,8 +19,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from r3lib import countdown_data as problems
 from r3lib import prompts
+from r3lib.problems import countdown_data as problems
 
 OPENING = "Let me try."
 # how often 0, 1, 2, ... misses come before the candidate that fits: in short, longer and long searches

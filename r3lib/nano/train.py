@@ -24,11 +24,11 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Con
 
 from r3lib import models
 from r3lib.files import DATA, rewind
-from r3lib.function_calling_data import vocabulary
 from r3lib.nano.calls import CallTexts
 from r3lib.nano.calls import corpus as call_corpus
 from r3lib.nano.corpus import Message, Texts, corpus
 from r3lib.nano.tokenizer import train_tokenizer
+from r3lib.problems.function_calling_data import vocabulary
 
 
 @dataclass(frozen=True)
@@ -288,7 +288,7 @@ def lessons(
 def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 300.0) -> None:
     """Train and save to `out` (weights, tokenizer, recipe.json, log.jsonl); continue from out/checkpoint.pt.
 
-    held_out: keys of problems (`r3lib.countdown_data.key`) that no text may be about.
+    held_out: keys of problems (`r3lib.problems.countdown_data.key`) that no text may be about.
     """
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / "checkpoint.pt"

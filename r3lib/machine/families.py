@@ -15,8 +15,8 @@ from typing import NamedTuple
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
+from r3lib.config import Profile
 from r3lib.files import DATA, read_json
-from r3lib.profiles import Profile
 
 # bytes a parameter
 NF4 = 0.5 + 0.127 / 8  # four bits, and the constants of double quantization (Dettmers et al., 2023, section 3)

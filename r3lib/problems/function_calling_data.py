@@ -3,7 +3,7 @@
 A problem is `{"query", "tools", "answers"}` as in `Salesforce/xlam-function-calling-60k` (paper section 4.1): some
 tools are offered, the query asks for one or two calls. The tools are written by hand (data/function_calling/
 catalogue.jsonl: for each its queries, with a slot for every parameter), the values are drawn
-(`r3lib.function_calling_values`).
+(`r3lib.problems.function_calling_values`).
 
 Not here: the verifier (`r3lib.function_calling`), which knows nothing of how problems are made.
 """
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from r3lib.files import DATA, read_jsonl, write_text
-from r3lib.function_calling_values import TYPES, Said, computable, pools_of, say
+from r3lib.problems.function_calling_values import TYPES, Said, computable, pools_of, say
 
 FOLDER = DATA / "function_calling"
 SIZES = {"train": 2000, "validation": 500, "test": 1000}
@@ -57,7 +57,7 @@ class Item(NamedTuple):
 def catalogue() -> tuple[dict, ...]:
     """The tools: `{"domain", "family", "name", "description", "parameters", "queries"}`, as written by hand.
 
-    A parameter has a "concept" (`r3lib.function_calling_values`), a "description" and, if it is optional, a "default".
+    A parameter has a "concept" (`function_calling_values`), a "description" and, if it is optional, a "default".
     Tools of a family are easily confused. The first query of a tool is an order without its last full stop; what
     stands in [brackets] goes with an optional parameter. Raises R3Error if the file is missing or damaged.
     """

@@ -1,6 +1,6 @@
 """Does the reflection matter? Arms of training and of evaluation beside each other, paired on the same problems.
 
-Arms of training (`profiles.ARMS`) are runs of their own in results/; arms of evaluation (`evaluate.RETRIES`) lie in
+Arms of training (`config.ARMS`) are runs of their own in results/; arms of evaluation (`evaluate.RETRIES`) lie in
 every run's outcomes; answers to the probes (more rounds, temperatures, independent tries, transfer) in files beside
 them. Nothing here runs a model.
 """
@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from r3lib import families, paper, report
+from r3lib.config import ARMS
 from r3lib.files import RESULTS, R3Error, read_json
-from r3lib.probes import pass_at
-from r3lib.profiles import ARMS
-from r3lib.report import Run, matrix
+from r3lib.machine import families
+from r3lib.measure.probes import pass_at
+from r3lib.pages import paper, report
+from r3lib.pages.report import Run, matrix
 from r3lib.stats import bootstrap, paired_difference
 
 CONTROLS = {

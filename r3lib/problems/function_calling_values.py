@@ -4,7 +4,7 @@ A parameter's *concept* says both. Most values are copied from the query ("Lisbo
 it, in one to five steps between 0 and 999: "2 hours and 15 minutes plus 3 hours" is 315 where a tool asks for
 minutes. The lists of words are in data/function_calling/words.json.
 
-Not here: tools and whole problems (`r3lib.function_calling_data`).
+Not here: tools and whole problems (`r3lib.problems.function_calling_data`).
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from r3lib import experiment
+from r3lib.config import Profile
 from r3lib.files import DATA, R3Error, write_text
-from r3lib.profiles import Profile
+from r3lib.problems import splits
 from r3lib.stats import paired_difference
 
 FOLDER = DATA / "harness"
@@ -30,7 +30,7 @@ def held_out(name: str, count: int) -> list[str]:
     from r3lib.nano.train import RECIPES, encode, texts_of
 
     recipe, tokenizer = RECIPES[name], load_tokenizer(str(DATA / name))
-    texts = texts_of(recipe.phases[-1], UNSEEN, experiment.countdown_keys(), recipe.sizes)
+    texts = texts_of(recipe.phases[-1], UNSEEN, splits.countdown_keys(), recipe.sizes)
     return [tokenizer.decode(ids) for ids, _ in encode(tokenizer, [next(texts) for _ in range(count)])]
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from r3lib import compare, plots, report
+from r3lib.config import PARTNERS, profile
 from r3lib.files import read_json, whole, write_json, write_text
-from r3lib.profiles import PARTNERS, profile
-from r3lib.report import Run
+from r3lib.pages import compare, plots, report
+from r3lib.pages.report import Run
 
 STYLE = (
     "body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}"

@@ -42,9 +42,9 @@ from transformers import (
 from trl import GRPOConfig, GRPOTrainer
 
 from r3lib import models
+from r3lib.config import ARMS, Profile
+from r3lib.conversation import Conversation, Served, prompt_ids
 from r3lib.files import R3Error, read_json, rewind, write_json
-from r3lib.profiles import ARMS, Profile
-from r3lib.rollout import Conversation, Served, prompt_ids
 from r3lib.tasks import Task
 
 
@@ -442,7 +442,7 @@ def train(
     partial = out / "adapter.partial"
     trainer.save_model(str(partial))
     if state.is_main_process:
-        (partial / "README.md").unlink()  # TRL's; r3lib.hub writes one that tells the results
+        (partial / "README.md").unlink()  # TRL's; r3lib.pages.card writes one that tells the results
         saved = partial / "adapter_config.json"
         base = {"base_model_name_or_path": profile.base}  # not the folder it lay in on this machine
         write_json(saved, read_json(saved) | base)

@@ -17,11 +17,12 @@ from typing import NamedTuple
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from r3lib import countdown, countdown_data, function_calling_data, prompts
+from r3lib import countdown, prompts
+from r3lib.config import Profile
+from r3lib.conversation import Conversation, prompt_ids
 from r3lib.files import DATA, read_jsonl
 from r3lib.nano import calls, corpus
-from r3lib.profiles import Profile
-from r3lib.rollout import Conversation, prompt_ids
+from r3lib.problems import countdown_data, function_calling_data
 from r3lib.stats import wilson
 from r3lib.tasks import Task
 

@@ -11,13 +11,16 @@ from typing import NamedTuple
 
 from tqdm.auto import tqdm
 
-from r3lib import experiment, hub, models, probes, report
+from r3lib import config, experiment, models
+from r3lib.config import ARMS, PARTNERS, profile
 from r3lib.files import RESULTS, ROOT, R3Error, read_json
-from r3lib.profiles import ARMS, PARTNERS, profile
+from r3lib.measure import probes
+from r3lib.pages import card, report
+from r3lib.problems import splits
 
 
 class Job(NamedTuple):
-    """One run. profile: as `profiles.profile` takes it; what: of `profiles.JOBS`."""
+    """One run. profile: as `config.profile` takes it; what: of `config.JOBS`."""
 
     task: str
     profile: str
@@ -39,8 +42,8 @@ class Job(NamedTuple):
 
 def everything(name: str, seeds: list[int]) -> list[Job]:
     """All experiments of a profile: both tasks, every arm, the probes, and the small model that is set beside it."""
-    jobs = [Job(task, name, arm, seed) for task, arm, seed in product(experiment.TASKS, ARMS, seeds)]
-    jobs += [Job(task, name, "probes", seed) for task, seed in product(experiment.TASKS, seeds)]
+    jobs = [Job(task, name, arm, seed) for task, arm, seed in product(splits.TASKS, ARMS, seeds)]
+    jobs += [Job(task, name, "probes", seed) for task, seed in product(splits.TASKS, seeds)]
     return jobs + [Job("countdown", PARTNERS[name], "r3", seed) for seed in seeds if name in PARTNERS]
 
 
@@ -49,24 +52,25 @@ def run(job: Job, vllm: str | None = None) -> None:
 
     Raises R3Error if it needs what another job makes: another arm than R3, and the probes, need that seed's R3.
     """
-    task, chosen = experiment.TASKS[job.task], profile(job.profile, job.task)
+    task, chosen = splits.TASKS[job.task], profile(job.profile, job.task)
     if vllm:
-        chosen = experiment.quick(chosen, vllm=vllm)
+        chosen = config.quick(chosen, vllm=vllm)
+    problems = splits.train_and_test(task, chosen, job.seed)
     r3 = job._replace(what="r3")
     if job.what == "probes":
         if models.processes().num_processes > 1:
             raise R3Error("The probes are asked by one process; run them without `accelerate launch`.")
-        others = [r3._replace(task=name).out / "adapter" for name in experiment.TASKS if name != job.task]
+        others = [r3._replace(task=name).out / "adapter" for name in splits.TASKS if name != job.task]
         probes.run(task, chosen, job.seed, job.out, r3.out / "adapter", next((o for o in others if o.exists()), None))
     elif job.what in ("r3", "vanilla"):
-        experiment.run(task, chosen, job.seed, job.out, job.work, train=job.what == "r3")
+        experiment.run(task, chosen, job.seed, job.out, job.work, problems, train=job.what == "r3")
         adapter = experiment.training_folder(job.work, chosen) / "adapter"
         if models.processes().is_main_process and job.what == "r3" and adapter.exists():
-            hub.write_card(adapter, chosen, report.collect(job.out))
-            hub.keep(adapter, job.out / "adapter")
+            card.write_card(adapter, chosen, report.collect(job.out))
+            card.keep(adapter, job.out / "adapter")
     else:
         chosen = experiment.with_arm(chosen, job.what, r3.out)
-        experiment.run(task, chosen, job.seed, job.out, job.work, (chosen.temperature,))
+        experiment.run(task, chosen, job.seed, job.out, job.work, problems, (chosen.temperature,))
 
 
 def stored_seconds(job: Job) -> float | None:
@@ -127,6 +131,6 @@ def _when(seconds: float | None) -> str:
 def jobs(tasks: list[str], name: str, what: list[str], seeds: list[int]) -> list[Job]:
     """The jobs of a command line. Raises R3Error for a task that is none."""
     for task in tasks:
-        if task not in experiment.TASKS:
-            raise R3Error(f"There is no task {task!r}; choose one of {', '.join(experiment.TASKS)}.")
+        if task not in splits.TASKS:
+            raise R3Error(f"There is no task {task!r}; choose one of {', '.join(splits.TASKS)}.")
     return [Job(*each) for each in product(tasks, [name], what, seeds)]

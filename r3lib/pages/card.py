@@ -1,6 +1,6 @@
 """A trained adapter as the hub has them: its card, filled from the run's results, and the way there.
 
-The folder that `r3lib.trainer.train` leaves is in PEFT's layout already; this adds README.md. Nothing is sent anywhere
+The folder that `r3lib.grpo.train` leaves is in PEFT's layout already; this adds README.md. Nothing is sent anywhere
 unless `push` is called (`--push-to-hub OWNER/NAME`).
 """
 
@@ -13,14 +13,15 @@ import huggingface_hub
 from huggingface_hub import ModelCardData
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
-from r3lib import families, report
+from r3lib.config import Profile
 from r3lib.files import R3Error, whole, write_text
-from r3lib.profiles import Profile
+from r3lib.machine import families
+from r3lib.pages import report
 
 PAPER = "arXiv:2505.24726"
 USE = """from peft import PeftModel
 from r3lib import models
-from r3lib.profiles import profile
+from r3lib.config import profile
 
 base, tokenizer = models.load(profile("{profile}", "{task}"))
 model = PeftModel.from_pretrained(base, "{name}")"""

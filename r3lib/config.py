@@ -17,7 +17,7 @@ ARMS = {
     "unscaled": "advantages not scaled by the group",
     "negative": "-1 for a failed retry",
 }
-JOBS = ("vanilla", *ARMS, "probes")  # what `r3lib experiment` runs; vanilla: no training, probes: `r3lib.probes`
+JOBS = ("vanilla", *ARMS, "probes")  # vanilla: no training; probes: `r3lib.measure.probes`
 
 
 @dataclass(frozen=True)
@@ -144,3 +144,8 @@ def profile(name: str | None = None, task: str = "countdown") -> Profile:
     shipped = DATA / model
     changes: dict = dict(model=str(shipped) if shipped.exists() else model, memory_gb=None, minutes=None)
     return replace(chosen, name=f"{name}-{os.path.basename(model)}", **changes | MODEL_SETTINGS.get(model, {}))
+
+
+def quick(profile: Profile, **changes) -> Profile:
+    """The same profile made smaller or larger: `quick(profile, steps=3, test_problems=50)`."""
+    return replace(profile, **changes)

@@ -15,9 +15,9 @@ from peft import PeftModel
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
+from r3lib.config import Profile
+from r3lib.conversation import Conversation, Transcript, prompt_ids
 from r3lib.loss import token_logps
-from r3lib.profiles import Profile
-from r3lib.rollout import Conversation, Transcript, prompt_ids
 from r3lib.tasks import Task, Verdict
 
 NUMBER = re.compile(r"\d+")

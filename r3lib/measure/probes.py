@@ -15,9 +15,10 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from r3lib import evaluate, experiment, failures, models, prompts
+from r3lib.config import Profile
+from r3lib.conversation import Conversation, prompt_ids
 from r3lib.files import R3Error, write_json
-from r3lib.profiles import Profile
-from r3lib.rollout import Conversation, prompt_ids
+from r3lib.problems import splits
 from r3lib.tasks import Task
 
 PROBLEMS = 500  # the first of the test split: what is asked here is asked many times over
@@ -135,7 +136,7 @@ def run(task: Task, profile: Profile, seed: int, out: Path, adapter: Path, other
     if not adapter.exists():
         raise R3Error(f"There is no adapter in {adapter}; run the experiment of this seed first.")
     problems, samples = FEWER.get(task.name, (PROBLEMS, SAMPLES))
-    test = experiment.train_and_test(task, profile, seed)[1][:problems]
+    test = splits.train_and_test(task, profile, seed)[1][:problems]
     for name, folder in (("vanilla", None), ("trained", adapter), ("transfer", other)):
         path = out / f"probes-{name}.json"
         if path.exists() or (name == "transfer" and folder is None):

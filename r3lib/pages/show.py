@@ -17,7 +17,7 @@ from textwrap import wrap
 
 from transformers import PreTrainedTokenizerBase
 
-from r3lib.rollout import Transcript
+from r3lib.conversation import Transcript
 from r3lib.tasks import Verdict
 
 COLORS = {

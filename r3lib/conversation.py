@@ -10,7 +10,7 @@ reflection was. User messages go through the tokenizer's chat template only.
 Rows that have finished leave the batch, and their cache waits for the next message. What a row samples depends on its
 number and the seed, not on the other rows: a batch that is split among processes says what the whole one says.
 
-Not here: scoring (r3lib.evaluate), learning (r3lib.trainer).
+Not here: scoring (r3lib.evaluate), learning (r3lib.grpo).
 """
 
 from __future__ import annotations

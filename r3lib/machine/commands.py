@@ -6,29 +6,26 @@ import argparse
 import os
 from pathlib import Path
 
-from r3lib import doctor, experiment, hub, models, pages, readiness, report, schedule
+from r3lib import config, experiment, models
+from r3lib.config import PARTNERS, Profile, profile
 from r3lib.files import RESULTS, ROOT, R3Error, write_json
-from r3lib.profiles import PARTNERS, Profile, profile
-from r3lib.tasks import Task
+from r3lib.machine import doctor, schedule
+from r3lib.measure import readiness
+from r3lib.pages import card, page, report
+from r3lib.problems import splits
 
 README = ROOT / "README.md"
 
 
-def _task(name: str) -> Task:
-    if name not in experiment.TASKS:
-        raise R3Error(f"There is no task {name!r}; choose one of {', '.join(experiment.TASKS)}.")
-    return experiment.TASKS[name]
-
-
 def _profile(options: argparse.Namespace) -> Profile:
     chosen = profile(options.profile, options.task)
-    return experiment.quick(chosen, vllm=options.vllm) if options.vllm else chosen
+    return config.quick(chosen, vllm=options.vllm) if options.vllm else chosen
 
 
 def reproduce(options: argparse.Namespace) -> None:
     """One seed of an experiment at the sampling temperature, then its table, plots and page, beside the stored runs."""
-    task, chosen = _task(options.task), _profile(options)
-    chosen = experiment.quick(chosen, test_problems=min(options.test_problems, chosen.test_problems))
+    task, chosen = splits.task(options.task), _profile(options)
+    chosen = config.quick(chosen, test_problems=min(options.test_problems, chosen.test_problems))
     name = f"{task.name}-{experiment.model_name(chosen)}-seed{options.seed}"
     out = options.out / name
     say = models.processes().print  # the first process alone
@@ -37,22 +34,23 @@ def reproduce(options: argparse.Namespace) -> None:
         f"into {out}"
     )
     say(f"Profile {chosen.name}: {chosen.fits()}.")
-    experiment.run(task, chosen, options.seed, out, out / "work", temperatures=(chosen.temperature,))
+    problems = splits.train_and_test(task, chosen, options.seed)
+    experiment.run(task, chosen, options.seed, out, out / "work", problems, (chosen.temperature,))
     if not models.processes().is_main_process:
         return
     runs = report.collect(out)
     report.write_summary(runs, out / "summary.csv")
     adapter = out / "work" / "train" / "adapter"
-    hub.write_card(adapter, chosen, runs, options.push_to_hub)
+    card.write_card(adapter, chosen, runs, options.push_to_hub)
     stored_folder = RESULTS / task.name / chosen.name
     stored = report.collect(stored_folder) if stored_folder.exists() else None
-    pages.one_run(f"R3, {task.name}", runs, out, stored)
+    page.one_run(f"R3, {task.name}", runs, out, stored)
     print("\n" + report.plain(report.table(runs, chosen.temperature)))
     if stored:
         print("\nThe stored runs beside it:\n" + report.plain(report.table(stored, chosen.temperature)))
     print(f"\nTables, plots and conversations: {out / 'report.html'}\nAdapter and its card: {adapter}")
     if options.push_to_hub:
-        print(f"On the hub: {hub.push(adapter, options.push_to_hub)}")
+        print(f"On the hub: {card.push(adapter, options.push_to_hub)}")
 
 
 def experiment_(options: argparse.Namespace) -> None:
@@ -66,7 +64,7 @@ def experiment_(options: argparse.Namespace) -> None:
 
 def report_(_: argparse.Namespace) -> None:
     """Rebuild every table and plot from results/."""
-    pages.rebuild(RESULTS, README, ROOT / "benchmarks" / "results" / "reproduce.json")
+    page.rebuild(RESULTS, README, ROOT / "benchmarks" / "results" / "reproduce.json")
     print(
         f"Wrote {RESULTS / 'report.html'}, {RESULTS / 'summary.csv'}, and the tables and plots beside the results; "
         "README.md is up to date."
@@ -79,7 +77,7 @@ def nano(options: argparse.Namespace) -> None:
 
     if options.model not in RECIPES:
         raise R3Error(f"There is no recipe for {options.model!r}; choose one of {', '.join(RECIPES)}.")
-    held_out = experiment.countdown_keys()
+    held_out = splits.countdown_keys()
     out = options.out / options.model
     train(RECIPES[options.model], out, held_out)
     print(f"The model is in {out}. To use it: cp -r {out}/. data/{options.model}/ && make readiness")
@@ -92,9 +90,9 @@ def readiness_(_: argparse.Namespace) -> None:
         for precision, four_bit in (("float32", False), ("NF4", True)):
             if four_bit and not chosen.four_bit:
                 continue
-            variant = experiment.quick(chosen, four_bit=four_bit)
+            variant = config.quick(chosen, four_bit=four_bit)
             model, tokenizer = models.load(variant)
-            measured[precision] = readiness.measure(model, tokenizer, _task(name), given(500), variant)
+            measured[precision] = readiness.measure(model, tokenizer, splits.task(name), given(500), variant)
         folder = Path(chosen.model)
         write_json(folder / "readiness.json", measured)
         report.insert(folder / "README.md", "readiness", readiness.table(measured))

@@ -1,0 +1,1 @@
+"""What a machine can run, and the commands that run it."""

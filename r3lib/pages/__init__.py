@@ -1,0 +1,1 @@
+"""What draws tables, plots and pages from results files, without torch."""

@@ -1,0 +1,50 @@
+"""The tasks by name, and their problems: the committed splits, or the paper's data sets from the hub."""
+
+from __future__ import annotations
+
+import random
+
+from r3lib import countdown, function_calling
+from r3lib.config import Profile
+from r3lib.files import DATA, R3Error, read_jsonl
+from r3lib.problems import countdown_data, function_calling_data
+from r3lib.tasks import Task
+
+TASKS: dict[str, Task] = {task.name: task for task in (countdown.TASK, function_calling.TASK)}
+HUB_SPLITS = {"countdown": countdown_data.hub_splits, "function_calling": function_calling_data.hub_splits}
+
+
+def task(name: str) -> Task:
+    """The task of that name. Raises R3Error for an unknown one."""
+    if name not in TASKS:
+        raise R3Error(f"There is no task {name!r}; choose one of {', '.join(TASKS)}.")
+    return TASKS[name]
+
+
+def problems(task: Task, split: str, n: int | None = None, seed: int = 0) -> list[dict]:
+    """The first `n` problems of a committed split; the training split is shuffled by `seed` first."""
+    rows = read_jsonl(DATA / task.name / f"{split}.jsonl")
+    if split == "train":
+        random.Random(seed).shuffle(rows)
+    return rows[:n]
+
+
+def train_and_test(task: Task, profile: Profile, seed: int) -> tuple[list[dict], list[dict]]:
+    """The problems a profile trains on and those it is judged on. The test problems are the same for every seed."""
+    if not profile.hub_data:
+        return (
+            problems(task, "train", profile.train_problems, seed),
+            problems(task, "test", profile.test_problems),
+        )
+    parts = HUB_SPLITS[task.name]({"test": profile.test_problems, "train": profile.train_problems})
+    random.Random(seed).shuffle(parts["train"])
+    return parts["train"], parts["test"]
+
+
+def countdown_keys() -> set:
+    """The keys of all problems in the committed Countdown splits: what the small models' texts must not be about."""
+    return {
+        countdown_data.key(p["numbers"], p["target"])
+        for split in ("train", "validation", "test")
+        for p in problems(countdown.TASK, split)
+    }
