@@ -17,6 +17,7 @@ import torch
 from r3lib import evaluate, failures, grpo, models
 from r3lib.config import Profile
 from r3lib.files import ROOT, R3Error, read_json, read_jsonl, write_json
+from r3lib.outcomes import load_outcomes, outcomes_path
 from r3lib.tasks import Task
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets")
@@ -46,10 +47,6 @@ def provenance(profile: Profile) -> dict:
     }
 
 
-def outcomes_path(out: Path, trained: bool, temperature: float) -> Path:
-    return out / f"{'trained' if trained else 'vanilla'}-T{temperature:g}.json"
-
-
 def with_arm(profile: Profile, arm: str, r3: Path) -> Profile:
     """The profile for another training arm, which samples about as many tokens as R3 did in the run in `r3`.
 
@@ -67,17 +64,6 @@ def with_arm(profile: Profile, arm: str, r3: Path) -> Profile:
 def training_folder(work: Path, profile: Profile) -> Path:
     """Where a run of this arm keeps its log, checkpoints and adapter."""
     return work / ("train" if profile.arm == "r3" else f"train-{profile.arm}")
-
-
-def load_outcomes(path: Path) -> tuple[dict, evaluate.Outcomes]:
-    """The whole record and its outcomes; raises R3Error if the file is missing or damaged."""
-    record = read_json(path)
-    try:
-        return record, evaluate.Outcomes.from_json(record["outcomes"])
-    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
-        raise R3Error(
-            f"{path} is not a results file of this kit ({error!r}); delete it and run the experiment again."
-        ) from error
 
 
 def run(

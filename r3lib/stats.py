@@ -29,10 +29,10 @@ def paired_difference(
     a, b = np.atleast_2d(np.asarray(a, float)), np.atleast_2d(np.asarray(b, float))
     if a.shape != b.shape:
         raise ValueError(f"Paired arms need the same seeds and problems, got {a.shape} and {b.shape}.")
-    return bootstrap(a - b, level, resamples, seed)
+    return mean_interval(a - b, level, resamples, seed)
 
 
-def bootstrap(
+def mean_interval(
     values: np.ndarray, level: float = 0.95, resamples: int = 10_000, seed: int = 0
 ) -> tuple[float, float, float]:
     """Mean and percentile interval of `values` (seeds, problems), resampling problems and (if several) seeds.

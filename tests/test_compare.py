@@ -7,9 +7,8 @@ import random
 
 import pytest
 
-from r3lib.evaluate import RETRIES, Outcomes
-from r3lib.experiment import outcomes_path
 from r3lib.files import R3Error, write_json
+from r3lib.outcomes import RETRIES, Outcomes, outcomes_path
 from r3lib.pages import compare, paper, plots
 
 RATES = {"vanilla": 0.05, "r3": 0.4, "first": 0.1}  # of retries with the own reflection

@@ -13,8 +13,9 @@ from r3lib import evaluate as module
 from r3lib import prompts
 from r3lib.conversation import SPANS
 from r3lib.countdown import TASK
-from r3lib.evaluate import RETRIES, Outcomes, evaluate, shuffled
-from r3lib.stats import bootstrap, paired_difference, wilson
+from r3lib.evaluate import evaluate, shuffled
+from r3lib.outcomes import RETRIES, Outcomes
+from r3lib.stats import mean_interval, paired_difference, wilson
 
 PROBLEMS = [{"numbers": [i, 10, 20], "target": 30 + i} for i in range(1, 5)]
 RIGHT = [f"<answer>{i} + 10 + 20</answer>" for i in range(1, 5)]
@@ -235,14 +236,14 @@ def test_three_seeds_cover_the_truth(spread):
     covered = 0
     for _ in range(150):
         chance = rng.uniform(0, 0.8, 200) + rng.normal(0, spread, (3, 1))
-        _, low, high = bootstrap(rng.random((3, 200)) < chance, resamples=500)
+        _, low, high = mean_interval(rng.random((3, 200)) < chance, resamples=500)
         covered += low <= 0.4 <= high
     assert 135 <= covered <= 150
 
 
 def test_seeds_are_resampled_too():
     """Two runs, one all right and one all wrong: the interval spans both, though each run alone is certain."""
-    assert bootstrap(np.array([np.ones(50), np.zeros(50)])) == pytest.approx((0.5, 0, 1), abs=1e-12)
+    assert mean_interval(np.array([np.ones(50), np.zeros(50)])) == pytest.approx((0.5, 0, 1), abs=1e-12)
 
 
 def test_arms_on_other_problems_are_an_error():

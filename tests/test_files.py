@@ -15,8 +15,8 @@ from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
 from r3lib import config, experiment, models
 from r3lib.config import PROFILES, profile
-from r3lib.evaluate import Outcomes
 from r3lib.files import ROOT, R3Error, read_json, read_jsonl, rewind, whole, write_json, write_text
+from r3lib.outcomes import Outcomes, load_outcomes, outcomes_path
 from r3lib.problems import splits
 
 
@@ -196,7 +196,7 @@ def test_a_results_file_is_read_back(tmp_path):
         right={"first": [1, 0]}, kinds={"first": ["correct", "no_answer"]}, leak=[None, 1], reflection_tokens=[None, 7]
     )
     write_json(tmp_path / "a.json", {"seed": 3, "outcomes": outcomes.to_json()})
-    record, again = experiment.load_outcomes(tmp_path / "a.json")
+    record, again = load_outcomes(tmp_path / "a.json")
     assert record["seed"] == 3 and again == outcomes
 
 
@@ -212,26 +212,26 @@ def test_a_results_file_is_read_back(tmp_path):
 def test_a_damaged_results_file_is_told(tmp_path, damage):
     write_json(tmp_path / "a.json", damage)
     with pytest.raises(R3Error, match="not a results file of this kit.*delete it and run the experiment again"):
-        experiment.load_outcomes(tmp_path / "a.json")
+        load_outcomes(tmp_path / "a.json")
 
 
 def test_a_results_file_of_another_shape_is_told(tmp_path):
     write_json(tmp_path / "a.json", {"outcomes": {"legend": [], "right": [1, 0], "kinds": {}}})
     with pytest.raises(R3Error, match="not a results file"):
-        experiment.load_outcomes(tmp_path / "a.json")
+        load_outcomes(tmp_path / "a.json")
 
 
 def test_a_results_file_cut_off_is_told(tmp_path):
     write_json(tmp_path / "a.json", {"outcomes": {}})
     (tmp_path / "a.json").write_text((tmp_path / "a.json").read_text()[:9])
     with pytest.raises(R3Error, match="cannot be read"):
-        experiment.load_outcomes(tmp_path / "a.json")
+        load_outcomes(tmp_path / "a.json")
 
 
 def test_outcomes_made_with_other_settings_are_not_mixed_in(tmp_path, monkeypatch):
     profile = config.quick(PROFILES["nano"], test_problems=2)
     monkeypatch.setattr(experiment.models, "load", lambda profile: (None, None))
-    path = experiment.outcomes_path(tmp_path, False, 0.0)
+    path = outcomes_path(tmp_path, False, 0.0)
     write_json(
         path,
         {"settings": experiment.settings(config.quick(profile, steps=1)), "outcomes": Outcomes().to_json()},

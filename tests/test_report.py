@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from r3lib.__main__ import main
-from r3lib.evaluate import RETRIES, Outcomes
-from r3lib.experiment import load_outcomes, outcomes_path
 from r3lib.files import RESULTS, ROOT, R3Error, write_json
+from r3lib.outcomes import RETRIES, Outcomes, load_outcomes, outcomes_path
 from r3lib.pages import page, report
 
 STORED = sorted(path.parent for path in RESULTS.rglob("table.md"))
@@ -114,7 +113,7 @@ def test_table_and_page_show_every_arm(results):
     assert "seeds 0, 1" in text and "400 test problems" in text
     page.one_run("t & u", runs, results, stored=runs)
     text = (results / "report.html").read_text()
-    assert text.count("<img") == 1 and text.count("<h4") == 4 and "<title>t &amp; u</title>" in page
+    assert text.count("<img") == 1 and text.count("<h4") == 4 and "<title>t &amp; u</title>" in text
     assert text.count("trained: own reflection − blind retry") == 2, "its own table and the stored runs'"
     assert (results / "arms.png").read_bytes()[:4] == b"\x89PNG"
 

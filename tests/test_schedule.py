@@ -12,12 +12,11 @@ from r3lib import experiment
 from r3lib.__main__ import main
 from r3lib.config import ARMS, profile
 from r3lib.countdown import TASK
-from r3lib.evaluate import Outcomes
-from r3lib.experiment import load_outcomes
 from r3lib.files import DATA, R3Error, read_json, write_json
 from r3lib.machine import schedule
 from r3lib.machine.schedule import Job, everything, left, stored_seconds
 from r3lib.measure import probes
+from r3lib.outcomes import Outcomes, load_outcomes
 
 
 @pytest.fixture

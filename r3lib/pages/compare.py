@@ -1,6 +1,6 @@
 """Does the reflection matter? Arms of training and of evaluation beside each other, paired on the same problems.
 
-Arms of training (`config.ARMS`) are runs of their own in results/; arms of evaluation (`evaluate.RETRIES`) lie in
+Arms of training (`config.ARMS`) are runs of their own in results/; arms of evaluation (`outcomes.RETRIES`) lie in
 every run's outcomes; answers to the probes (more rounds, temperatures, independent tries, transfer) in files beside
 them. Nothing here runs a model.
 """
@@ -18,7 +18,7 @@ from r3lib.machine import families
 from r3lib.measure.probes import pass_at
 from r3lib.pages import paper, report
 from r3lib.pages.report import Run, matrix
-from r3lib.stats import bootstrap, paired_difference
+from r3lib.stats import mean_interval, paired_difference
 
 CONTROLS = {
     "blind": "told that it was wrong",
@@ -325,7 +325,7 @@ def verdict(asked: dict[str, list[dict]]) -> str:
 
 
 def _percent(values: np.ndarray) -> tuple[float, float, float]:
-    return tuple(100 * x for x in bootstrap(values))
+    return tuple(100 * x for x in mean_interval(values))
 
 
 def rounds_table(asked: dict[str, list[dict]]) -> str:
@@ -363,7 +363,7 @@ def transfer_table(asked: dict[str, list[dict]]) -> str:
         vanilla = [r for r in asked["vanilla"] if r["seed"] in [record["seed"] for record in own]]
         first, second, blind = (tries(own, *x) for x in (("reflect", t, 0), ("reflect", t, 1), ("blind", t, 1)))
         beside = paired_difference(second, tries(vanilla, "reflect", t, 1))
-        cells = [report.percent(*bootstrap(values)) for values in (first, second, blind)]
+        cells = [report.percent(*mean_interval(values)) for values in (first, second, blind)]
         gains = [
             "" if name == "vanilla" else _points(tuple(100 * x for x in beside)),
             _points(tuple(100 * x for x in paired_difference(second, blind))),

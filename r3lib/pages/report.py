@@ -12,10 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from r3lib.evaluate import METRICS, Outcomes
-from r3lib.experiment import load_outcomes
 from r3lib.files import R3Error, read_json, write_text
-from r3lib.stats import bootstrap, paired_difference, wilson
+from r3lib.outcomes import METRICS, Outcomes, load_outcomes
+from r3lib.stats import mean_interval, paired_difference, wilson
 
 COLUMNS = (
     "task",
@@ -90,7 +89,7 @@ def interval(values: np.ndarray) -> tuple[float, float, float] | None:
     if not values.size or np.isnan(values).all(1).any():
         return None
     if len(values) > 1:
-        return bootstrap(values)
+        return mean_interval(values)
     counted = values[~np.isnan(values)]
     return (float(counted.mean()), *wilson(int(counted.sum()), counted.size))
 

@@ -128,7 +128,7 @@ def verdicts(responses: Sequence[str], verdicts: Sequence[Verdict], **others: Se
 
 
 def before_after(pairs: Sequence[tuple[dict[str, str], dict[str, str]]]) -> View:
-    """Stored conversations (`r3lib.evaluate.Outcomes.examples`) on the same tasks, vanilla beside trained."""
+    """Stored conversations (`r3lib.outcomes.Outcomes.examples`) on the same tasks, vanilla beside trained."""
 
     def said(example: dict[str, str]) -> list[tuple[str, str]]:
         mark = "✔" if example["verdict"] == "correct" else "✘"
