@@ -27,9 +27,10 @@ from transformers import DynamicCache, StaticCache
 from trl import GRPOTrainer
 
 from r3lib import failures, grpo, models
-from r3lib.config import PROFILES, Profile
+from r3lib.config import Profile
 from r3lib.conversation import Conversation, prompt_ids
 from r3lib.files import read_jsonl, write_json
+from r3lib.machine.profiles import PROFILES
 from r3lib.problems import splits
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -23,8 +23,8 @@ from pathlib import Path
 import torch
 
 from r3lib import failures, grpo, models
-from r3lib.config import PROFILES
 from r3lib.files import R3Error, write_json
+from r3lib.machine.profiles import PROFILES
 from r3lib.problems import countdown_data, splits
 
 sys.path.insert(0, str(Path(__file__).parent))

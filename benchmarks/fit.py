@@ -24,10 +24,11 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedTokenizerBase
 
 from r3lib import models
-from r3lib.config import PROFILES, Profile
+from r3lib.config import Profile
 from r3lib.files import R3Error, read_json, read_jsonl, write_json
 from r3lib.grpo import train
 from r3lib.machine import families
+from r3lib.machine.profiles import PROFILES
 from r3lib.tasks import Task, Verdict
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -20,8 +20,9 @@ from pathlib import Path
 import torch
 
 from r3lib import evaluate, experiment, failures, grpo, models
-from r3lib.config import PROFILES, Profile
+from r3lib.config import Profile
 from r3lib.files import ROOT, read_jsonl, write_json
+from r3lib.machine.profiles import PROFILES
 from r3lib.pages import plots
 from r3lib.problems import splits
 from r3lib.stats import paired_difference

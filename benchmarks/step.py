@@ -32,10 +32,11 @@ from transformers import PrinterCallback
 from trl import GRPOTrainer
 
 from r3lib import failures, grpo, models
-from r3lib.config import PROFILES, Profile
+from r3lib.config import Profile
 from r3lib.conversation import end_tokens, prompt_ids
 from r3lib.files import R3Error, read_json, read_jsonl, write_json
 from r3lib.machine import families
+from r3lib.machine.profiles import PROFILES
 from r3lib.problems import splits
 from r3lib.tasks import Task
 

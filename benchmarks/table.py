@@ -12,9 +12,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from r3lib.config import PROFILES
 from r3lib.files import ROOT, read_json
 from r3lib.machine import families
+from r3lib.machine.profiles import PROFILES
 from r3lib.pages import report
 
 sys.path.insert(0, str(Path(__file__).parent))

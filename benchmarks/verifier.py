@@ -21,9 +21,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from r3lib import countdown
 from r3lib.nano import corpus
-from r3lib.problems import countdown_data
+from r3lib.problems import countdown, countdown_data
 
 RESULT = Path(__file__).parent / "results" / "verifier.json"
 Answer = tuple[str, list[int], int]

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from verifier import per_second, run, spread, summary
 
-from r3lib import function_calling
+from r3lib.problems import function_calling
 
 RESULT = Path(__file__).parent / "results" / "verifier_function_calling.json"
 GROUP = 8

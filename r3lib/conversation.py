@@ -1,30 +1,34 @@
-"""The reflect-retry loop: a batch of conversations that grow in one key-value cache.
-
-    attempt -> (verify) -> reflection prompt -> reflection -> task again -> retry -> (verify)
+"""A batch of conversations with one model, growing in one key-value cache.
 
 Every message is read or written once: a retry continues from the cache of its reflection, a control continues from the
 cache of the failed attempt (`mark` and `rewind`), a group of reflections shares the cache of its prompt (`fork`).
 Token ids and named spans are recorded as they are made, so nothing ever tokenizes a text again to find out where the
 reflection was. User messages go through the tokenizer's chat template only.
 
-Rows that have finished leave the batch, and their cache waits for the next message. What a row samples depends on its
-number and the seed, not on the other rows: a batch that is split among processes says what the whole one says.
+Rows that have finished leave the batch, and their cache waits for the next message.
 
-Not here: scoring (r3lib.evaluate), learning (r3lib.grpo).
+Randomness belongs to the problem: what is drawn for a token depends on the seed, the problem, the message's name, the
+sample's number in its group and the token's position, so batch size, order and number of processes change no draw.
+(Rounding does differ between batch shapes, by about 1e-6 of a probability: a token that near an edge may change.)
+
+Not here: what is said, and when (r3lib.loop).
 """
 
 from __future__ import annotations
 
 import copy
 import json
+import zlib
 from dataclasses import dataclass, field
 from functools import lru_cache
+from hashlib import blake2b
 
 import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from r3lib import models, prompts
+from r3lib import nf4_cpu, prompts
+from r3lib.tasks import Task
 
 SPANS = ("prompt", "attempt", "reflection_prompt", "reflection", "retry_prompt", "retry")
 DATE = "26 Jul 2024"  # what Llama 3.1's template says if told nothing
@@ -100,6 +104,11 @@ def _rendered_turn(tokenizer: PreTrainedTokenizerBase, template: str, text: str)
     return tuple(tokenizer(rendered.rsplit(_MARK, 1)[1], add_special_tokens=False)["input_ids"])
 
 
+def fingerprint(ids: list[int]) -> int:
+    """Eight bytes that stand for these token ids."""
+    return int.from_bytes(blake2b(np.array(ids, dtype=np.int64).tobytes(), digest_size=8).digest(), "big")
+
+
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Ids that end an assistant's turn: the tokenizer's and the generation config's (some families have several)."""
     listed = getattr(model.generation_config, "eos_token_id", None)
@@ -111,28 +120,34 @@ class Conversation:
     """A batch of conversations with one model. `say` and `put` only queue tokens; `reply` reads them and writes.
 
     Tensors: `_mask` (rows, columns) 1 where the cache column holds a token of that row; a row that finished early or
-    has a shorter message leaves holes, and positions count only its own tokens. seed (0 or more) decides what is
-    sampled; `first` is the number of the first row, where this batch is a part of a larger one.
+    has a shorter message leaves holes, and positions count only its own tokens. seed: one number or several, each 0 or
+    more. keys: what tells the rows' problems apart when numbers are drawn; samples: which sample of its group each is.
     """
 
     leave_below = 0.5  # the share of rows still writing at which the others leave: each time costs a copy of the cache
 
-    def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: int, seed: int = 0, first: int = 0
-    ):
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int | tuple[int, ...] = 0):
         self.model, self.tokenizer = model, tokenizer
-        self.transcripts = [Transcript() for _ in range(rows)]
-        self.seed, self.first, self.replies = seed, first, 0
+        self.seed = (seed,) if isinstance(seed, int) else seed
+        self.transcripts: list[Transcript] = []
+        self.keys: list[int] = []
+        self.samples: list[int] = []
         self._ends = torch.tensor(end_tokens(model, tokenizer), device=model.device)
-        self._cache = DynamicCache(config=model.config)
-        self._mask = torch.zeros(rows, 0, dtype=torch.long, device=model.device)
-        self._queue: list[list[int]] = [[] for _ in range(rows)]  # tokens of the transcript not yet in the cache
         self._logits: torch.Tensor | None = None  # (rows, vocabulary) after the last token read
 
+    def open(self, task: Task, problems: list[dict]) -> None:
+        """Begin one conversation a problem with the task's messages. For training and judging alike, the one way."""
+        self.start([prompt_ids(self.tokenizer, task.messages(p), task.tools(p)) for p in problems])
+
     def start(self, prompts: list[list[int]], span: str = "prompt") -> None:
-        """Open every conversation with the tokens of `prompt_ids`."""
+        """Begin with the tokens of `prompt_ids`."""
+        rows, device = len(prompts), self.model.device
+        self.transcripts, self._queue = [Transcript() for _ in range(rows)], [[] for _ in range(rows)]
+        self._cache = DynamicCache(config=self.model.config)
+        self._mask = torch.zeros(rows, 0, dtype=torch.long, device=device)
+        self.keys, self.samples = [fingerprint(ids) for ids in prompts], [0] * rows
         for row, ids in enumerate(prompts):
-            self._append(row, span, ids)
+            self._append(row, span, ids)  # _queue: tokens of the transcript that are not yet in the cache
 
     def say(self, texts: str | list[str], span: str) -> None:
         """The user's next message, one for all or one for each; closes the assistant's turn where it was cut off."""
@@ -145,10 +160,11 @@ class Conversation:
                 ids = ids[1:]
             self._append(row, span, ids)
 
-    def put(self, texts: list[str], span: str) -> None:
-        """Words put into the assistant's mouth: a stored answer, a generic sentence, another problem's reflection."""
-        for row, text in enumerate(texts):
-            self._append(row, span, self.tokenizer(text, add_special_tokens=False)["input_ids"])
+    def put(self, words: list[str] | list[list[int]], span: str) -> None:
+        """Words put into the assistant's mouth, as text or as the token ids that were once written."""
+        for row, own in enumerate(words):
+            ids = self.tokenizer(own, add_special_tokens=False)["input_ids"] if isinstance(own, str) else list(own)
+            self._append(row, span, ids)
 
     @torch.no_grad()
     def reply(self, span: str, max_new_tokens: int, temperature: float) -> list[str]:
@@ -156,8 +172,9 @@ class Conversation:
 
         temperature 0 takes the most likely token; above 0 samples from the whole distribution.
         """
-        with models.unpacked(self.model):
-            written = self._generate(max_new_tokens, temperature)
+        draws = self._draws(span, max_new_tokens) if temperature else None
+        with nf4_cpu.unpacked(self.model):
+            written = self._generate(max_new_tokens, temperature, draws)
         columns = torch.stack(written, 1).tolist()
         texts = []
         for row, column in enumerate(columns):
@@ -168,11 +185,10 @@ class Conversation:
         self._logits = None
         return texts
 
-    def _generate(self, max_new_tokens: int, temperature: float) -> list[torch.Tensor]:
+    def _generate(self, max_new_tokens: int, temperature: float, draws: torch.Tensor | None) -> list[torch.Tensor]:
         """One tensor (rows,) for each new column: the token written, -1 where the row had finished before."""
         self.read()
         rows = torch.arange(len(self.transcripts), device=self.model.device)  # those still in the batch
-        draws = self._draws(max_new_tokens) if temperature else None
         alive = torch.ones_like(rows, dtype=torch.bool)
         written, outer = [], []
         for step in range(max_new_tokens):
@@ -200,11 +216,10 @@ class Conversation:
             self._widen(*outer.pop())
         return written
 
-    def _draws(self, columns: int) -> torch.Tensor:
-        """(rows, columns) uniform numbers in [0, 1) for the next message, of the seed, the message and the row."""
-        self.replies += 1
-        numbers = range(self.first, self.first + len(self.transcripts))
-        draws = [np.random.default_rng((self.seed, self.replies, row)).random(columns) for row in numbers]
+    def _draws(self, span: str, columns: int) -> torch.Tensor:
+        """(rows, columns) uniform numbers in [0, 1) for a message."""
+        message, rows = zlib.crc32(span.encode()), zip(self.keys, self.samples)
+        draws = [np.random.default_rng((*self.seed, key, message, sample)).random(columns) for key, sample in rows]
         return torch.tensor(np.array(draws), device=self.model.device)
 
     def _narrow(self, keep: torch.Tensor) -> tuple:
@@ -268,11 +283,22 @@ class Conversation:
         self._logits = None if self._logits is None else self._logits[index]
         self.transcripts = [copy.deepcopy(self.transcripts[row]) for row in rows]
         self._queue = [list(self._queue[row]) for row in rows]
+        self.keys, self.samples = [self.keys[row] for row in rows], [self.samples[row] for row in rows]
 
     def fork(self, copies: list[int]) -> None:
         """Turn conversation i into `copies[i]` neighbours (a group) that share what is read once, here."""
         self.read()
+        samples = [self.samples[row] * n + number for row, n in enumerate(copies) for number in range(n)]
         self.select([row for row, n in enumerate(copies) for _ in range(n)])
+        self.samples = samples
+
+    def tell_apart(self) -> None:
+        """Draw from here on by all that a row holds: two wrong answers to one problem are two failures."""
+        self.keys = [fingerprint(transcript.ids) for transcript in self.transcripts]
+
+    def written(self, span: str) -> int:
+        """Tokens of this message in all conversations."""
+        return sum(len(transcript.tokens(span)) for transcript in self.transcripts)
 
     def mark(self) -> tuple:
         """A point to come back to with `rewind`; nothing is copied but the bookkeeping."""
@@ -285,30 +311,3 @@ class Conversation:
             self._cache.crop(columns - self._mask.shape[1])  # a negative count: how many to remove, from the end
         self._mask = self._mask[:, :columns]
         self.transcripts, self._queue = copy.deepcopy(transcripts), copy.deepcopy(queue)
-
-
-class Served(Conversation):
-    """A conversation that vLLM writes, through TRL's `trainer.vllm_generation`.
-
-    It is sent all tokens with every message, and its own prefix cache does what the cache above does. What it samples
-    depends on its engine's random numbers, so a run is not repeated bit by bit. `logprobs`: span -> one list a row, the
-    log-probability of each token as vLLM saw it, which the importance correction needs (trl 1.16).
-    """
-
-    def __init__(self, engine, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: int):
-        super().__init__(model, tokenizer, rows)
-        self.engine, self.logprobs = engine, {}
-
-    def read(self) -> None:
-        self._queue = [[] for _ in self._queue]
-
-    def reply(self, span: str, max_new_tokens: int, temperature: float) -> list[str]:
-        if not all(t.ids for t in self.transcripts):
-            raise ValueError("Some conversations have nothing to answer: say something in every one before reply().")
-        self.read()
-        self.engine.max_completion_length, self.engine.temperature = max_new_tokens, temperature
-        _, written, logprobs, _ = self.engine.generate([t.ids for t in self.transcripts], None, num_generations=1)
-        self.logprobs[span] = [[likeliest[0] for likeliest in row] for row in logprobs]
-        for transcript, ids in zip(self.transcripts, written):
-            transcript.add(span, list(ids))
-        return self.texts(span)

@@ -1,6 +1,6 @@
 """Evaluation: first try, second try, and the controls that say why the second is better than the first.
 
-All retries of one problem follow the same failed attempt and continue from its cache:
+All retries of one problem follow the same failed attempt and draw the same numbers:
 
     second    the model's own reflection (the paper's second column)
     blind     no reflection: the question again, told only that the answer was wrong
@@ -14,7 +14,8 @@ A second try is counted as the paper counts it, cumulatively: right at the first
 
 from __future__ import annotations
 
-import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from accelerate.utils import gather_object
 from tqdm.auto import tqdm
@@ -22,10 +23,25 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from r3lib import prompts
 from r3lib.config import Profile
-from r3lib.conversation import Conversation, prompt_ids
+from r3lib.conversation import Conversation
+from r3lib.files import fingerprint
+from r3lib.loop import Loop
 from r3lib.models import memory_explained, processes
-from r3lib.outcomes import RETRIES, Outcomes
-from r3lib.tasks import Task
+from r3lib.outcomes import Outcomes
+from r3lib.tasks import Task, Verdict
+
+
+@dataclass
+class Tried:
+    """One problem. `attempt`: text and token ids; `retries`: arm -> verdict; `tokens`: arm -> tokens sampled for it."""
+
+    attempt: tuple[str, list[int]]
+    first: Verdict
+    retries: dict[str, Verdict] = field(default_factory=dict)
+    tokens: dict[str, int] = field(default_factory=dict)
+    reflection: str | None = None
+    reflection_tokens: int | None = None
+    retry: str = ""
 
 
 def evaluate(
@@ -39,114 +55,111 @@ def evaluate(
     examples: int = 20,
     desc: str = "evaluate",
 ) -> Outcomes:
-    """Judge the model on every problem, `profile.rows` at a time. temperature 0 is greedy decoding.
+    """Judge the model on every problem. temperature 0 is greedy decoding. examples: conversations kept as text.
 
-    Under `accelerate launch` the processes share the problems, and each returns the outcomes of all.
+    What is drawn belongs to the problem (`r3lib.conversation`): the outcomes are the same for every
+    `rollout_batch_size` and, under `accelerate launch`, any number of processes, each of which returns all of them.
     """
-    state = processes()
-    starts = range(0, len(problems), profile.rows)[state.process_index :: state.num_processes]
-    own = []
-    for start in tqdm(starts, desc=desc, unit="batch", leave=None, disable=not state.is_main_process):
-        chunk, out = problems[start : start + profile.rows], Outcomes()
-        with memory_explained(profile):
-            _evaluate_chunk(model, tokenizer, task, chunk, profile, temperature, seed * 100_003 + start, out)
-        out.examples = out.examples[:examples]
-        own.append((start, out))
+
+    def begin(chunk: list[dict]) -> Loop:
+        return Loop(Conversation(model, tokenizer, seed), task, chunk, profile, temperature)
+
+    tried = _shared(range(len(problems)), lambda part: _try([problems[i] for i in part], begin), profile, desc)
+    failed = [i for i, one in enumerate(tried) if not one.first.ok]
+    given = dict(zip(failed, shuffled([(problems[i], tried[i].reflection) for i in failed], seed)))
+
+    def retry_shuffled(part: list[int]) -> list[Tried]:
+        loop = begin([problems[i] for i in part])
+        loop.attempt([tried[i].attempt[1] for i in part])
+        loop.reflect([given[i] for i in part])
+        _record([tried[i] for i in part], "shuffled", loop, loop.retry()[1])
+        return [tried[i] for i in part]
+
+    for i, one in zip(failed, _shared(failed, retry_shuffled, profile, f"{desc}, shuffled")):
+        tried[i] = one
     out = Outcomes()
-    for _, part in sorted(gather_object(own), key=lambda pair: pair[0]):
-        out += part
-    out.examples = out.examples[:examples]
+    for problem, one in zip(problems, tried):
+        leak = None if one.reflection is None else int(task.contains_answer(problem, one.reflection))
+        out.add(one.first, one.retries, leak, one.reflection_tokens, one.tokens)
+        if one.reflection is not None and len(out.examples) < examples:
+            out.examples.append(
+                {
+                    "task": task.ask(problem),
+                    "attempt": one.attempt[0],
+                    "why": one.first.reason,
+                    "reflection": one.reflection,
+                    "retry": one.retry,
+                    "verdict": one.retries["second"].kind,
+                }
+            )
     return out
 
 
-def _evaluate_chunk(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    task: Task,
-    chunk: list[dict],
-    profile: Profile,
-    temperature: float,
-    seed: int,
-    out: Outcomes,
-) -> None:
-    talk = Conversation(model, tokenizer, len(chunk), seed)
-    talk.start([prompt_ids(tokenizer, task.messages(p), task.tools(p)) for p in chunk])
-    attempts = talk.reply("attempt", profile.attempt_tokens, temperature)
-    first = [task.verify(p, a) for p, a in zip(chunk, attempts)]
-    failed = [i for i, v in enumerate(first) if not v.ok]
-    asks = [task.ask(chunk[i]) for i in failed]
-    retries: dict[str, list[str]] = {arm: [] for arm in RETRIES}
-    reflections: list[str] = []
-    lengths: list[int] = []
-    out.tokens["first"] += written(talk, "attempt")
-    if failed:
-        talk.select(failed)
-        here = talk.mark()
-
-        def retry(arm: str, ask: list[str]) -> None:
-            talk.say(ask, "retry_prompt")
-            retries[arm] = talk.reply("retry", profile.retry_tokens, temperature)
-            out.tokens[arm] += written(talk, "retry")
-
-        talk.say(task.reflect_prompt, "reflection_prompt")
-        reflections = talk.reply("reflection", profile.reflection_tokens, temperature)
-        lengths = [len(t.tokens("reflection")) for t in talk.transcripts]
-        retry("second", asks)
-        out.tokens["second"] += sum(lengths)
-        for arm, ask in (("blind", [prompts.BLIND_RETRY.format(task=ask) for ask in asks]), ("again", asks)):
-            talk.rewind(here)
-            retry(arm, ask)
-        redacted = [task.redact(chunk[i], text) for i, text in zip(failed, reflections)]
-        for arm, texts in (
-            ("generic", [prompts.GENERIC_REFLECTION] * len(failed)),
-            ("shuffled", shuffled(reflections, seed)),
-            ("redacted", redacted),
-        ):
-            if texts == reflections:
-                retries[arm] = retries["second"]
-                continue
-            talk.rewind(here)
-            talk.say(task.reflect_prompt, "reflection_prompt")
-            talk.put(texts, "reflection")
-            retry(arm, asks)
-        same = zip(retries["second"], retries["redacted"], reflections, redacted)
-        retries["redacted"] = [own if text == without else other for own, other, text, without in same]
-    position = {i: j for j, i in enumerate(failed)}
-    for i, problem in enumerate(chunk):
-        j = position.get(i)
-        out.right["first"].append(int(first[i].ok))
-        out.kinds["first"].append(first[i].kind)
-        verdicts = {arm: first[i] if j is None else task.verify(problem, retries[arm][j]) for arm in RETRIES}
-        for arm in RETRIES:
-            out.right[arm].append(int(verdicts[arm].ok))
-        out.kinds["second"].append(verdicts["second"].kind)
-        out.leak.append(None if j is None else int(task.contains_answer(problem, reflections[j])))
-        out.reflection_tokens.append(None if j is None else lengths[j])
-        if j is not None:
-            out.examples.append(
-                {
-                    "task": asks[j],
-                    "attempt": attempts[i],
-                    "why": first[i].reason,
-                    "reflection": reflections[j],
-                    "retry": retries["second"][j],
-                    "verdict": verdicts["second"].kind,
-                }
-            )
+def _shared(items, work: Callable[[list[int]], list[Tried]], profile: Profile, desc: str) -> list[Tried]:
+    """`work` on parts of the items, shared among the processes; all results, in order, in every process."""
+    state, size = processes(), profile.rollout_batch_size
+    parts = [list(items[i : i + size]) for i in range(0, len(items), size)]
+    own = range(len(parts))[state.process_index :: state.num_processes]
+    done = []
+    for number in tqdm(own, desc=desc, unit="batch", leave=None, disable=not state.is_main_process):
+        with memory_explained(profile):
+            done.append((number, work(parts[number])))
+    return [one for _, found in sorted(gather_object(done), key=lambda pair: pair[0]) for one in found]
 
 
-def written(talk: Conversation, span: str) -> int:
-    """Tokens that the model wrote under this name, in all conversations."""
-    return sum(len(t.tokens(span)) for t in talk.transcripts)
+def _try(problems: list[dict], begin: Callable[[list[dict]], Loop]) -> list[Tried]:
+    """Everything but the shuffled retry, which needs the reflections of all problems."""
+    loop = begin(problems)
+    conversation = loop.conversation
+    texts, verdicts = loop.attempt()
+    ids = [transcript.tokens("attempt") for transcript in conversation.transcripts]
+    out = [Tried(attempt, verdict) for attempt, verdict in zip(zip(texts, ids), verdicts)]
+    for one in out:
+        one.tokens["first"] = len(one.attempt[1])
+    rows = [i for i, one in enumerate(out) if not one.first.ok]
+    if not rows:
+        return out
+    failed = [out[i] for i in rows]
+    loop.keep(rows)
+    here = conversation.mark()
+    reflections = loop.reflect()
+    retries, verdicts = loop.retry()
+    _record(failed, "second", loop, verdicts)
+    for one, reflection, retry, transcript in zip(failed, reflections, retries, conversation.transcripts):
+        one.reflection, one.retry = reflection, retry
+        one.reflection_tokens = len(transcript.tokens("reflection"))
+        one.tokens["redacted"], one.retries["redacted"] = one.tokens["second"], one.retries["second"]
+        one.tokens["second"] += one.reflection_tokens
+    for arm, ask in (("blind", prompts.BLIND_RETRY), ("again", "{task}")):
+        conversation.rewind(here)
+        _record(failed, arm, loop, loop.retry(ask)[1])
+    conversation.rewind(here)
+    loop.reflect([prompts.GENERIC_REFLECTION] * len(failed))
+    _record(failed, "generic", loop, loop.retry()[1])
+    redacted = [loop.task.redact(p, text) for p, text in zip(loop.problems, reflections)]
+    changed = [i for i, (text, without) in enumerate(zip(reflections, redacted)) if text != without]
+    if changed:
+        conversation.rewind(here)
+        loop.keep(changed)
+        loop.reflect([redacted[i] for i in changed])
+        _record([failed[i] for i in changed], "redacted", loop, loop.retry()[1])
+    return out
 
 
-def shuffled(reflections: list[str], seed: int) -> list[str]:
-    """Each row gets another row's reflection (a random cycle); a lone one gets the generic sentence."""
+def _record(tried: list[Tried], arm: str, loop: Loop, verdicts: list[Verdict]) -> None:
+    for one, verdict, transcript in zip(tried, verdicts, loop.conversation.transcripts):
+        one.retries[arm], one.tokens[arm] = verdict, len(transcript.tokens("retry"))
+
+
+def shuffled(reflections: list[tuple[dict, str]], seed: int) -> list[str]:
+    """Another problem's reflection for each of these (problem, reflection); a lone one gets the generic sentence.
+
+    Whose it is depends on the seed and on which problems there are, not on their order.
+    """
     if len(reflections) < 2:
         return [prompts.GENERIC_REFLECTION] * len(reflections)
-    order = list(range(len(reflections)))
-    random.Random(seed).shuffle(order)
-    out = list(reflections)
+    order = sorted(range(len(reflections)), key=lambda i: fingerprint([seed, reflections[i][0]]))
+    out = [""] * len(reflections)
     for here, there in zip(order, order[1:] + order[:1]):
-        out[here] = reflections[there]
+        out[here] = reflections[there][1]
     return out

@@ -8,19 +8,29 @@ from __future__ import annotations
 
 import json
 import shutil
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from datasets import Dataset, load_from_disk
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from r3lib import record
 from r3lib.config import Profile
-from r3lib.conversation import Conversation, prompt_ids
-from r3lib.files import R3Error, read_json, write_json
+from r3lib.conversation import Conversation
+from r3lib.files import R3Error, read_json, write_json, writing
+from r3lib.loop import Loop
 from r3lib.models import memory_explained, processes
-from r3lib.tasks import Task
+from r3lib.tasks import Task, Verdict
+
+
+class Answer(NamedTuple):
+    """One first try: its text, its tokens as they were written, the verdict on it."""
+
+    text: str
+    ids: list[int]
+    verdict: Verdict
 
 
 def build(
@@ -31,51 +41,53 @@ def build(
     profile: Profile,
     out: Path,
     seed: int = 0,
+    fresh: bool = False,
 ) -> Dataset:
     """Sample `profile.failure_samples` answers per problem and keep the distinct wrong ones.
 
-    Rows: problem (JSON), answer, kind, reason, difficulty (share of this problem's samples that were wrong). Each part
-    of `profile.rows` problems is saved when done, so a killed run goes on where it was; under `accelerate launch` the
-    processes share the parts. The finished set is a datasets.Dataset in `out`; if it is already there it is loaded, not
-    built.
+    Rows: problem (JSON), answer, answer_ids (its tokens as they were written), kind, reason, difficulty (share of this
+    problem's samples that were wrong). Parts are saved when done, so a killed run resumes, whatever its
+    `rollout_batch_size` then; under `accelerate launch` the processes share them. A finished set in `out` that was made
+    by just this is loaded, not built; raises R3Error (or, if `fresh`, deletes it) if by something else.
     """
-    if (out / "dataset_info.json").exists():
-        return load(out)
     state, parts = processes(), out.with_name(out.name + ".parts")
-    plan = {
-        "task": task.name,
-        "model": profile.model,
-        "problems": zlib.crc32(json.dumps(problems).encode()),
-        "samples": profile.failure_samples,
-        "temperature": profile.temperature,
-        "tokens": profile.attempt_tokens,
-        "rows": profile.rows,
-        "seed": seed,
-    }
+    made = wanted(task, profile, seed, problems)
+    record.reusable(parts, made, record.FAILURES, fresh)
+    if record.reusable(out, made, record.FAILURES, fresh):
+        return load(out)
     if state.is_main_process:
-        if (parts / "plan.json").exists() and read_json(parts / "plan.json") != plan:
-            shutil.rmtree(parts)  # parts of another plan would mix two models' failures
-        write_json(parts / "plan.json", plan)
+        write_json(parts / "record.json", made)
     state.wait_for_everyone()
-    starts = range(0, len(problems), profile.rows)
-    missing = [number for number in range(len(starts)) if not (parts / f"{number:05d}.json").exists()]
+    there = set(_rows(parts))
+    missing = [number for number in range(len(problems)) if number not in there]
     state.wait_for_everyone()  # all have looked before the first writes
-    own = missing[state.process_index :: state.num_processes]
-    for number in tqdm(own, desc="failure set", unit="batch", leave=None, disable=not state.is_main_process):
-        chunk = problems[starts[number] : starts[number] + profile.rows]
+    size = profile.rollout_batch_size
+    own = [missing[i : i + size] for i in range(0, len(missing), size)][state.process_index :: state.num_processes]
+    for numbers in tqdm(own, desc="failure set", unit="batch", leave=None, disable=not state.is_main_process):
         with memory_explained(profile):
-            found = _failures(model, tokenizer, task, chunk, profile, seed * 100_003 + number)
-        write_json(parts / f"{number:05d}.json", {"rows": found})
+            found = _failures(model, tokenizer, task, [problems[i] for i in numbers], profile, seed)
+        write_json(parts / f"{numbers[0]:07d}.json", dict(zip(map(str, numbers), found)))
     state.wait_for_everyone()
     if state.is_main_process:
-        _gather(parts, len(starts), out)
+        _gather(parts, out, made)
     state.wait_for_everyone()
     return load(out)
 
 
-def _gather(parts: Path, count: int, out: Path) -> None:
+def wanted(task: Task, profile: Profile, seed: int, problems: list[dict]) -> dict:
+    """The record of the failure set that `build` makes of this."""
+    return record.make(task, profile, seed, problems=record.of_problems(task, problems))
+
+
+def _rows(parts: Path) -> dict[int, list[dict]]:
+    """The failures of every problem in the finished parts: number of the problem -> rows."""
+    files = sorted(parts.glob("[0-9]*.json"))
+    return {int(number): rows for path in files for number, rows in read_json(path).items()}
+
+
+def _gather(parts: Path, out: Path, made: dict) -> None:
     """Make the finished set of its parts."""
-    rows = [row for number in range(count) for row in read_json(parts / f"{number:05d}.json")["rows"]]
+    rows = [row for _, own in sorted(_rows(parts).items()) for row in own]
     if not rows:
         raise R3Error(
             "The model solved every problem it was given, so there is nothing to reflect on; "
@@ -83,15 +95,11 @@ def _gather(parts: Path, count: int, out: Path) -> None:
         )
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    try:
+    with writing(out, f"the finished parts are kept in {parts}"):
         Dataset.from_list(rows).save_to_disk(partial)
+        write_json(partial / "record.json", made)
         shutil.rmtree(out, ignore_errors=True)
         partial.rename(out)
-    except OSError as error:
-        raise R3Error(
-            f"Cannot write the failure set to {out}: {error.strerror}. Free some space and run this again; "
-            f"the finished parts are kept in {parts}."
-        ) from error
     shutil.rmtree(parts)
 
 
@@ -104,20 +112,18 @@ def first_tries(
     temperature: float,
     count: int,
     seed: int,
-) -> Iterator[tuple[list[list[str]], int]]:
-    """`count` independent answers to each problem, part by part: (one list of texts a problem, tokens written).
+) -> Iterator[list[list[Answer]]]:
+    """`count` independent answers to each problem, part by part: one list of answers a problem.
 
-    A part is at most `profile.rows` conversations, or one problem if it has more.
+    A part is at most `profile.rollout_batch_size` conversations, or one problem if it has more.
     """
-    at_once = max(1, profile.rows // count)  # problems
+    at_once = max(1, profile.rollout_batch_size // count)  # problems
     for start in range(0, len(problems), at_once):
-        part = problems[start : start + at_once]
-        talk = Conversation(model, tokenizer, len(part), seed, first=start * count)
-        talk.start([prompt_ids(tokenizer, task.messages(p), task.tools(p)) for p in part])
-        talk.fork([count] * len(part))
-        texts = talk.reply("attempt", profile.attempt_tokens, temperature)
-        written = sum(len(t.tokens("attempt")) for t in talk.transcripts)
-        yield [texts[i : i + count] for i in range(0, len(texts), count)], written
+        loop = Loop(Conversation(model, tokenizer, seed), task, problems[start : start + at_once], profile, temperature)
+        texts, verdicts = loop.attempt(copies=count)
+        ids = [transcript.tokens("attempt") for transcript in loop.conversation.transcripts]
+        answers = [Answer(*each) for each in zip(texts, ids, verdicts)]
+        yield [answers[i : i + count] for i in range(0, len(answers), count)]
 
 
 def _failures(
@@ -127,17 +133,30 @@ def _failures(
     problems: list[dict],
     profile: Profile,
     seed: int,
-) -> list[dict]:
-    samples, rows = profile.failure_samples, []
-    tries = first_tries(model, tokenizer, task, problems, profile, profile.temperature, samples, seed)
-    for problem, own in zip(problems, (texts for part, _ in tries for texts in part)):
-        wrong = {a: v for a in own if not (v := task.verify(problem, a)).ok}
-        difficulty = sum(a in wrong for a in own) / len(own)
-        rows += [
-            {"problem": json.dumps(problem), "answer": a, "kind": v.kind, "reason": v.reason, "difficulty": difficulty}
-            for a, v in wrong.items()
-        ]
-    return rows
+) -> list[list[dict]]:
+    """The rows of each problem."""
+    tries = first_tries(model, tokenizer, task, problems, profile, profile.temperature, profile.failure_samples, seed)
+    out = []
+    for problem, answers in zip(problems, (own for part in tries for own in part)):
+        wrong: dict[str, Answer] = {}
+        for answer in answers:
+            if not answer.verdict.ok:
+                wrong.setdefault(answer.text, answer)
+        difficulty = sum(not answer.verdict.ok for answer in answers) / len(answers)
+        out.append(
+            [
+                {
+                    "problem": json.dumps(problem),
+                    "answer": answer.text,
+                    "answer_ids": answer.ids,
+                    "kind": answer.verdict.kind,
+                    "reason": answer.verdict.reason,
+                    "difficulty": difficulty,
+                }
+                for answer in wrong.values()
+            ]
+        )
+    return out
 
 
 def load(folder: Path) -> Dataset:

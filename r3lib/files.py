@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 ROOT = Path(os.environ.get("R3_HOME", Path(__file__).resolve().parent.parent))
 DATA = ROOT / "data"
@@ -16,7 +20,28 @@ RESULTS = ROOT / "results"
 
 
 class R3Error(Exception):
-    """Something the user can mend; the message is one sentence that says how. The command line prints only that."""
+    """Something the user can put right; the message is one sentence that says how. The command line prints only it."""
+
+
+@contextmanager
+def writing(path: Path, kept: str = "nothing was changed there") -> Iterator[None]:
+    """Turn a failure to write (a full disk, a folder without permission) into an R3Error that names `path`.
+
+    Each library has a kind of its own: OSError, torch's RuntimeError, safetensors' and tokenizers' plain exceptions.
+    """
+    try:
+        yield
+    except R3Error:
+        raise
+    except Exception as error:
+        signs = ("os error", "PytorchStreamWriter", "unexpected pos", *map(os.strerror, (errno.ENOSPC, errno.EFBIG)))
+        disk = isinstance(error, OSError) and not isinstance(error, (ConnectionError, TimeoutError))
+        if not disk and not any(sign in str(error) for sign in signs):
+            raise
+        why = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise R3Error(
+            f"Cannot write {path}: {why}. Free some space or choose a folder you may write to; {kept}."
+        ) from error
 
 
 @contextmanager
@@ -28,21 +53,37 @@ def whole(path: Path) -> Iterator[Path]:
     path = Path(path)
     partial = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        partial = Path(name)
-        yield partial
-        partial.chmod(0o644)
-        partial.replace(path)
-    except OSError as error:
-        raise R3Error(
-            f"Cannot write {path}: {error.strerror or error}. Free some space or choose a folder you may "
-            "write to; nothing was changed there."
-        ) from error
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            os.close(handle)
+            partial = Path(name)
+            yield partial
+            partial.chmod(0o644)
+            partial.replace(path)
     finally:
         if partial is not None:
             partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Keep a second run out of a folder, which is made. Raises R3Error if there is one, or it cannot be written.
+
+    The system lets go of the lock of a run that was killed.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        held = FileLock(folder / ".lock", timeout=0)
+    try:
+        with writing(folder):
+            held.acquire()
+    except Timeout:
+        raise R3Error(f"Another run is at work in {folder}; wait for its end, or choose another folder.") from None
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -54,17 +95,6 @@ def write_json(path: Path, value: Any) -> None:
     """Write JSON, one top-level entry a line, so that a change of one run reads well in a diff."""
     rows = ",\n".join(f" {json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in value.items())
     write_text(path, "{\n" + rows + "\n}\n")
-
-
-def rewind(log: Path, step: int) -> None:
-    """Drop what a killed run logged (JSON lines) after `step`, that of its checkpoint; no log becomes an empty one."""
-    kept = ""
-    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else []:
-        try:
-            kept += line + "\n" if json.loads(line)["step"] <= step else ""
-        except ValueError:
-            break  # the line it was writing when it was killed
-    write_text(log, kept)
 
 
 def read_json(path: Path) -> Any:
@@ -85,3 +115,28 @@ def read_jsonl(path: Path) -> list[dict]:
         raise R3Error(f"{path} is missing; restore it with `git checkout -- {path}`.") from None
     except (ValueError, OSError) as error:
         raise R3Error(f"{path} is damaged ({error}); restore it with `git checkout -- {path}`.") from error
+
+
+def rewind(log: Path, step: int) -> None:
+    """Drop what a killed run logged (JSON lines) after `step`, that of its checkpoint; no log becomes an empty one."""
+    kept = ""
+    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else []:
+        try:
+            kept += line + "\n" if json.loads(line)["step"] <= step else ""
+        except ValueError:
+            break  # the line it was writing when it was killed
+    write_text(log, kept)
+
+
+def fingerprint(value: Any) -> str:
+    """Sixteen hex digits that stand for a JSON value."""
+    return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def hash_file(path: Path) -> str:
+    """The file's SHA-256, in hex digits."""
+    out = sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            out.update(block)
+    return out.hexdigest()

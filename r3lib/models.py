@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache
 from pathlib import Path
 
-import bitsandbytes as bnb
+import huggingface_hub
 import torch
 from accelerate import PartialState
 from peft import LoraConfig, PeftModel
@@ -21,8 +21,12 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from r3lib import nf4_cpu
 from r3lib.config import Profile
-from r3lib.files import R3Error
+from r3lib.files import R3Error, hash_file
+from r3lib.files import fingerprint as files_fingerprint
+
+CONFIG = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")  # a model, beside weights
 
 
 def processes() -> PartialState:
@@ -42,7 +46,7 @@ def load(profile: Profile, adapter: Path | None = None) -> tuple[PreTrainedModel
     if torch.cuda.is_available() and profile.dtype == "bfloat16" and not torch.cuda.is_bf16_supported(False):
         raise R3Error(
             f"{torch.cuda.get_device_name()} has no bfloat16, which the profile {profile.name} asks for; "
-            "use the profile t4, or `quick(profile, dtype='float16')`."
+            "use the profile t4, or add `--set dtype=float16`."
         )
     dtype = getattr(torch, profile.dtype)
     quantization = (
@@ -69,16 +73,7 @@ def load(profile: Profile, adapter: Path | None = None) -> tuple[PreTrainedModel
                 "or use the profile nano, which needs no network."
             )
         ) from error
-    for module in model.modules():
-        if isinstance(module, bnb.nn.Linear4bit):
-            # else bitsandbytes repacks the weights and computes in bfloat16 on the CPUs that can, and on no others
-            module.support_avx512bf16_for_cpu = False
-            block, columns = module.weight.quant_state.blocksize, module.in_features
-            if model.device.type == "cpu" and columns % block:
-                raise R3Error(
-                    f"bitsandbytes reads NF4 weights wrongly on the CPU where a row ({columns} columns) is no "
-                    f"multiple of {block}; use `quick(profile, four_bit=False)`."
-                )
+    nf4_cpu.prepare(model)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     model.config.use_cache = True
@@ -87,29 +82,20 @@ def load(profile: Profile, adapter: Path | None = None) -> tuple[PreTrainedModel
     return model.eval(), tokenizer
 
 
-@contextmanager
-def unpacked(model: PreTrainedModel) -> Iterator[None]:
-    """While a message is written on the CPU, read the NF4 layers (and their adapter) once, not once a token.
+def fingerprint(profile: Profile) -> str:
+    """What stands for the model's weights, tokenizer and template: a hash of its files, or its commit on the hub."""
+    folder = Path(profile.model)
+    if folder.is_dir():
+        kinds = (".safetensors", ".bin", ".jinja")
+        files = sorted(p for p in folder.iterdir() if p.suffix in kinds or p.name in CONFIG)
+        return _hashed(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files))
+    cached = huggingface_hub.try_to_load_from_cache(profile.model, "config.json")
+    return Path(cached).parent.name if isinstance(cached, str) else "unknown"
 
-    The weights are the same to the rounding of float32; a GPU unpacks in its kernels and keeps its memory.
-    """
-    changed = []
-    if model.device.type == "cpu":
-        wrapped = {module.base_layer for module in model.modules() if hasattr(module, "base_layer")}
-        for module in model.modules():
-            base = getattr(module, "base_layer", module)
-            if module in wrapped or not isinstance(base, bnb.nn.Linear4bit) or "forward" in vars(module):
-                continue
-            weight = bnb.functional.dequantize_4bit(base.weight.data, base.weight.quant_state)
-            if module is not base and not module.disable_adapters:
-                weight = weight + sum(module.get_delta_weight(name) for name in module.active_adapters)
-            module.forward = partial(torch.nn.functional.linear, weight=weight, bias=base.bias)
-            changed.append(module)
-    try:
-        yield
-    finally:
-        for module in changed:
-            del module.forward
+
+@lru_cache
+def _hashed(files: tuple[tuple[Path, int, int], ...]) -> str:
+    return files_fingerprint([[path.name, hash_file(path)] for path, *_ in files])
 
 
 @contextmanager
@@ -119,8 +105,8 @@ def memory_explained(profile: Profile) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise R3Error(
-            f"The GPU ran out of memory with the profile {profile.name}. Lower, with `quick(profile, ...)`: rows "
-            f"({profile.rows}) if it was writing, which costs time and changes nothing else, micro_batch "
+            f"The GPU ran out of memory with the profile {profile.name}. Lower, with --set: rollout_batch_size "
+            f"({profile.rollout_batch_size}) if it was writing, which costs time and changes no draw, micro_batch "
             f"({profile.micro_batch}) or train_reflection_tokens if it was training; or take a smaller model. What "
             "was finished is kept."
         ) from error

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from r3lib.files import R3Error, read_json
+from r3lib.tasks import Verdict
 
 RETRIES = ("second", "blind", "again", "generic", "shuffled", "redacted")
 METRICS = {
@@ -40,45 +41,57 @@ class Outcomes:
     tokens: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("first", *RETRIES), 0))
     examples: list[dict[str, str]] = field(default_factory=list)
 
-    def __iadd__(self, other: Outcomes) -> Outcomes:
-        """Append the outcomes of further problems."""
-        for arm, bits in other.right.items():
-            self.right[arm] += bits
-        for when, kinds in other.kinds.items():
-            self.kinds[when] += kinds
-        self.leak += other.leak
-        self.reflection_tokens += other.reflection_tokens
-        for arm, count in other.tokens.items():
+    def add(
+        self,
+        first: Verdict,
+        retries: dict[str, Verdict],
+        leak: int | None = None,
+        reflection_tokens: int | None = None,
+        tokens: dict[str, int] | None = None,
+    ) -> None:
+        """Append one problem: the verdict on its first try and, if that failed, on every retry."""
+        self.right["first"].append(int(first.ok))
+        for arm in RETRIES:
+            self.right[arm].append(int(first.ok or retries[arm].ok))
+        self.kinds["first"].append(first.kind)
+        self.kinds["second"].append((first if first.ok else retries["second"]).kind)
+        self.leak.append(leak)
+        self.reflection_tokens.append(reflection_tokens)
+        for arm, count in (tokens or {}).items():
             self.tokens[arm] += count
-        self.examples += other.examples
-        return self
 
     def rate(self, arm: str) -> float:
         return float(np.mean(self.right[arm]))
 
     def to_json(self) -> dict:
-        """Compact: 0 and 1 as one string an arm, kinds as counts per problem in a legend."""
+        """Compact: 0 and 1 as one string an arm, kinds as whole numbers that point into a legend."""
         legend = sorted({k for kinds in self.kinds.values() for k in kinds})
-        digit = {kind: format(i, "x") for i, kind in enumerate(legend)}
+        number = {kind: i for i, kind in enumerate(legend)}
         return {
             **asdict(self),
             "right": {arm: "".join(map(str, bits)) for arm, bits in self.right.items()},
             "legend": legend,
-            "kinds": {w: "".join(digit[k] for k in kinds) for w, kinds in self.kinds.items()},
+            "kinds": {when: [number[k] for k in kinds] for when, kinds in self.kinds.items()},
             "leak": "".join("-" if x is None else str(x) for x in self.leak),
         }
 
     @classmethod
     def from_json(cls, value: dict) -> Outcomes:
+        """Raises ValueError if the columns differ in length. Files of the first edition have a hex digit a kind."""
         legend = value["legend"]
-        return cls(
+        kinds = {w: [int(c, 16) for c in x] if isinstance(x, str) else x for w, x in value["kinds"].items()}
+        out = cls(
             right={arm: [int(c) for c in bits] for arm, bits in value["right"].items()},
-            kinds={w: [legend[int(c, 16)] for c in text] for w, text in value["kinds"].items()},
+            kinds={when: [legend[i] for i in column] for when, column in kinds.items()},
             leak=[None if c == "-" else int(c) for c in value["leak"]],
             reflection_tokens=value["reflection_tokens"],
             tokens=value["tokens"],
             examples=value["examples"],
         )
+        columns = [*out.right.values(), *out.kinds.values(), out.leak, out.reflection_tokens]
+        if len(set(map(len, columns))) != 1:
+            raise ValueError(f"columns of {sorted(set(map(len, columns)))} problems")
+        return out
 
 
 def outcomes_path(out: Path, trained: bool, temperature: float) -> Path:
@@ -86,11 +99,14 @@ def outcomes_path(out: Path, trained: bool, temperature: float) -> Path:
 
 
 def load_outcomes(path: Path) -> tuple[dict, Outcomes]:
-    """The whole record and its outcomes; raises R3Error if the file is missing or damaged."""
+    """The whole record and its outcomes; raises R3Error if the file is missing, damaged or cut short."""
     record = read_json(path)
     try:
-        return record, Outcomes.from_json(record["outcomes"])
+        found = Outcomes.from_json(record["outcomes"])
+        if len(found.leak) != record["n"]:
+            raise ValueError(f"outcomes of {len(found.leak)} problems instead of {record['n']}")
+        return record, found
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise R3Error(
-            f"{path} is not a results file of this kit ({error!r}); delete it and run the experiment again."
+            f"{path} is not a whole results file of this kit ({error!r}); delete it and run the experiment again."
         ) from error

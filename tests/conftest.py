@@ -11,8 +11,8 @@ os.environ.update(HF_HUB_OFFLINE="1", TRL_EXPERIMENTAL_SILENCE="1")  # before tr
 import pytest
 import torch
 
-from r3lib.config import PROFILES
 from r3lib.files import DATA, read_jsonl
+from r3lib.machine.profiles import PROFILES
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 2))
 

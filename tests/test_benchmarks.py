@@ -57,7 +57,7 @@ def test_the_plain_ways_give_the_same_rollouts(monkeypatch):
     from datasets import Dataset
 
     from r3lib import grpo, models
-    from r3lib.config import PROFILES
+    from r3lib.machine.profiles import PROFILES
 
     profile = replace(PROFILES["nano"], failures=2, group=3, four_bit=False)
     model, tokenizer = models.load(profile)

@@ -10,15 +10,14 @@ from collections import Counter
 
 import pytest
 
-from r3lib import function_calling
 from r3lib.conversation import prompt_ids
 from r3lib.files import read_jsonl
 from r3lib.nano import calls, corpus
 from r3lib.nano.calls import CallTexts
 from r3lib.nano.tokenizer import CHAT_TEMPLATE, PHRASES, train_tokenizer
 from r3lib.nano.train import encode
-from r3lib.problems import function_calling_data
-from r3lib.tools import read_tools
+from r3lib.problems import function_calling, function_calling_data
+from r3lib.problems.tools import read_tools
 
 
 @pytest.fixture(scope="module")

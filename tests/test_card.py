@@ -12,8 +12,8 @@ from huggingface_hub.errors import LocalTokenNotFoundError
 from peft import get_peft_model
 
 from r3lib import models
-from r3lib.config import PROFILES, profile
 from r3lib.files import RESULTS, R3Error
+from r3lib.machine.profiles import PROFILES, profile
 from r3lib.pages import card, report
 
 TASKS = ("countdown", "function_calling")

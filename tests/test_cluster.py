@@ -11,8 +11,8 @@ import sys
 
 import pytest
 
-from r3lib.config import PROFILES
 from r3lib.files import ROOT
+from r3lib.machine.profiles import PROFILES
 
 CLUSTER = ROOT / "cluster"
 

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from r3lib import prompts
-from r3lib.countdown import MAX_LENGTH, TASK, contains_answer, verify
 from r3lib.nano import corpus
 from r3lib.problems import countdown_data as data
+from r3lib.problems.countdown import MAX_LENGTH, TASK, contains_answer, verify
 from r3lib.tasks import Verdict
 
 KINDS = {"correct", "no_answer", "invalid_equation", "wrong_numbers", "missed_target"}

@@ -9,10 +9,10 @@ import torch
 
 from r3lib import models
 from r3lib.__main__ import main
-from r3lib.config import PROFILES
 from r3lib.files import R3Error
 from r3lib.machine import doctor, families
 from r3lib.machine.doctor import Machine, best, in_the_way
+from r3lib.machine.profiles import PROFILES
 
 LAPTOP = Machine(cores=2, memory=8, disk=50)
 T4 = Machine(cores=2, memory=13, disk=70, gpu="Tesla T4", gpu_memory=14.6, driver=True, cuda="12.8")

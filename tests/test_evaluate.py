@@ -12,9 +12,9 @@ import pytest
 from r3lib import evaluate as module
 from r3lib import prompts
 from r3lib.conversation import SPANS
-from r3lib.countdown import TASK
 from r3lib.evaluate import evaluate, shuffled
 from r3lib.outcomes import RETRIES, Outcomes
+from r3lib.problems.countdown import TASK
 from r3lib.stats import mean_interval, paired_difference, wilson
 
 PROBLEMS = [{"numbers": [i, 10, 20], "target": 30 + i} for i in range(1, 5)]

@@ -79,7 +79,7 @@ def test_the_model_is_asked_through_the_chat_template(tiny, profile, tmp_path, s
 
 
 def test_a_real_model_builds_it_and_its_seed_repeats_it(tiny, small, problems, tmp_path):
-    from r3lib.countdown import TASK as countdown
+    from r3lib.problems.countdown import TASK as countdown
 
     first, same, other = (
         failures.build(*tiny, countdown, problems[:2], small, tmp_path / name, seed)["answer"]

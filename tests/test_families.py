@@ -15,12 +15,12 @@ from test_trainer import Alternating
 from transformers import AutoModelForCausalLM
 
 from r3lib import models
-from r3lib.config import PROFILES
-from r3lib.countdown import TASK
 from r3lib.files import read_jsonl
 from r3lib.grpo import train
 from r3lib.loss import masked_grpo_loss, token_logps
 from r3lib.machine import families
+from r3lib.machine.profiles import PROFILES
+from r3lib.problems.countdown import TASK
 
 PUBLISHED = {  # parameters in millions, as the models' cards and reports give them
     "Qwen/Qwen2-1.5B-Instruct": 1_540,

@@ -14,8 +14,8 @@ import torch
 from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
 from r3lib import config, experiment, models
-from r3lib.config import PROFILES, profile
 from r3lib.files import ROOT, R3Error, read_json, read_jsonl, rewind, whole, write_json, write_text
+from r3lib.machine.profiles import PROFILES, profile
 from r3lib.outcomes import Outcomes, load_outcomes, outcomes_path
 from r3lib.problems import splits
 

@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 
-from r3lib import countdown
-from r3lib.config import profile
 from r3lib.conversation import Conversation, prompt_ids
 from r3lib.files import DATA, read_jsonl
+from r3lib.machine.profiles import profile
 from r3lib.measure import forgetting
+from r3lib.problems import countdown
 from r3lib.problems.splits import problems
 
 SLICE = 4

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from r3lib import prompts
-from r3lib.function_calling import MAX_DEPTH, MAX_DIGITS, MAX_LENGTH, TASK, contains_answer, verify
+from r3lib.problems.function_calling import MAX_DEPTH, MAX_DIGITS, MAX_LENGTH, TASK, contains_answer, verify
+from r3lib.problems.tools import read_tools, schema
 from r3lib.tasks import Verdict
-from r3lib.tools import read_tools, schema
 
 KINDS = {
     "correct",

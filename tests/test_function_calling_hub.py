@@ -6,7 +6,7 @@ import datasets
 import pytest
 
 from r3lib.files import R3Error
-from r3lib.function_calling import TASK
+from r3lib.problems.function_calling import TASK
 from r3lib.problems.function_calling_data import hub_splits
 
 TOOLS = json.dumps([{"name": "f", "description": "Adds.", "parameters": {"x": {"type": "int", "description": "x"}}}])

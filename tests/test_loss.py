@@ -10,8 +10,8 @@ import torch
 from torch.testing import assert_close
 
 from r3lib.conversation import Conversation, Transcript, prompt_ids
-from r3lib.countdown import TASK
 from r3lib.loss import group_advantages, masked_grpo_loss, token_logps, zero_advantage_fraction
+from r3lib.problems.countdown import TASK
 
 # advantages
 

@@ -18,13 +18,13 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from r3lib import models
-from r3lib.config import PROFILES
-from r3lib.countdown import verify
 from r3lib.files import DATA, read_jsonl
+from r3lib.machine.profiles import PROFILES
 from r3lib.nano import train as recipe_module
 from r3lib.nano.corpus import OPENING, Message, Texts, book, corpus, dead_end, drill, wrong_tree
 from r3lib.nano.tokenizer import CHAT_TEMPLATE, PHRASES
 from r3lib.nano.train import CALLS, RECIPES, Phase, Recipe, encode, train
+from r3lib.problems.countdown import verify
 from r3lib.problems.countdown_data import key, value_of
 
 TOY = Recipe(

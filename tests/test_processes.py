@@ -22,9 +22,10 @@ import torch
 from safetensors.torch import load_file
 
 from r3lib import config, experiment, failures, grpo, models
-from r3lib.countdown import TASK
 from r3lib.files import ROOT, R3Error, read_json, read_jsonl
+from r3lib.machine import profiles
 from r3lib.problems import splits
+from r3lib.problems.countdown import TASK
 from r3lib.tasks import Verdict
 
 SEED, KILLS = 3, 3
@@ -41,7 +42,7 @@ ENVIRONMENT = os.environ | {
 
 def tiny_run() -> config.Profile:
     return dataclasses.replace(
-        config.PROFILES["nano"],
+        profiles.PROFILES["nano"],
         rows=8,
         failures=4,
         group=4,

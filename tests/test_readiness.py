@@ -7,8 +7,8 @@ import random
 import pytest
 
 from r3lib import config
-from r3lib.config import profile
 from r3lib.files import read_jsonl
+from r3lib.machine.profiles import profile
 from r3lib.measure import readiness
 from r3lib.nano import calls, corpus
 from r3lib.problems import function_calling_data as data

@@ -10,9 +10,9 @@ from peft import get_peft_model
 
 from r3lib import models
 from r3lib.conversation import Transcript
-from r3lib.countdown import TASK
 from r3lib.measure.reflections import Reflected, measures, moved, names_error, reflect, template
 from r3lib.pages import show
+from r3lib.problems.countdown import TASK
 
 PROBLEM = {"numbers": [34, 2, 6], "target": 192}
 ANSWER = "<answer>34 + 2 + 6</answer>"

@@ -12,11 +12,11 @@ import trl
 from peft import get_peft_model
 
 from r3lib import models, prompts
-from r3lib.config import PROFILES
 from r3lib.conversation import DATE, SPANS, Conversation, Transcript, prompt_ids
-from r3lib.countdown import TASK
 from r3lib.files import DATA, read_jsonl
-from r3lib.function_calling import TASK as CALLS
+from r3lib.machine.profiles import PROFILES
+from r3lib.problems.countdown import TASK
+from r3lib.problems.function_calling import TASK as CALLS
 
 TOLERANCE = {"tiny": 1e-4, "nano": 1e-3}
 TEMPLATES = Path(trl.__file__).parent / "chat_templates"

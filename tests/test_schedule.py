@@ -10,13 +10,14 @@ from datasets import load_from_disk
 
 from r3lib import experiment
 from r3lib.__main__ import main
-from r3lib.config import ARMS, profile
-from r3lib.countdown import TASK
+from r3lib.config import ARMS
 from r3lib.files import DATA, R3Error, read_json, write_json
 from r3lib.machine import schedule
+from r3lib.machine.profiles import profile
 from r3lib.machine.schedule import Job, everything, left, stored_seconds
 from r3lib.measure import probes
 from r3lib.outcomes import Outcomes, load_outcomes
+from r3lib.problems.countdown import TASK
 
 
 @pytest.fixture

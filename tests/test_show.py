@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from r3lib.conversation import SPANS, Transcript
-from r3lib.countdown import verify
 from r3lib.loss import group_advantages
 from r3lib.pages import show
+from r3lib.problems.countdown import verify
 from r3lib.tasks import Verdict
 
 RIGHT = verify("<answer>1 + 2</answer>", [1, 2], 3)

@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 from transformers import TrainerState
 from trl import GRPOTrainer
 
-from r3lib import function_calling
 from r3lib import grpo as trainer_module
 from r3lib.conversation import prompt_ids
-from r3lib.countdown import TASK
 from r3lib.files import R3Error, read_jsonl
 from r3lib.grpo import Progress, ReflectRetry, SharedPrompt, nothing_to_learn, retry_reward, train, training_rows
+from r3lib.problems import function_calling
+from r3lib.problems.countdown import TASK
 from r3lib.tasks import Verdict
 
 LOG_KEYS = {

@@ -15,12 +15,12 @@ from datasets import Dataset
 from trl.trainer import grpo_trainer
 
 from r3lib import grpo as trainer_module
-from r3lib.config import PROFILES
 from r3lib.conversation import Conversation, Served, prompt_ids
-from r3lib.countdown import TASK
 from r3lib.files import R3Error, read_jsonl
 from r3lib.grpo import config, train
 from r3lib.loss import token_logps
+from r3lib.machine.profiles import PROFILES
+from r3lib.problems.countdown import TASK
 from r3lib.tasks import Verdict
 
 

@@ -7,9 +7,10 @@ import os
 from pathlib import Path
 
 from r3lib import config, experiment, models
-from r3lib.config import PARTNERS, Profile, profile
 from r3lib.files import RESULTS, ROOT, R3Error, write_json
 from r3lib.machine import doctor, schedule
+from r3lib.machine.cli import assignments
+from r3lib.machine.profiles import PARTNERS, override, profile
 from r3lib.measure import readiness
 from r3lib.pages import card, page, report
 from r3lib.problems import splits
@@ -17,30 +18,26 @@ from r3lib.problems import splits
 README = ROOT / "README.md"
 
 
-def _profile(options: argparse.Namespace) -> Profile:
-    chosen = profile(options.profile, options.task)
-    return config.quick(chosen, vllm=options.vllm) if options.vllm else chosen
-
-
 def reproduce(options: argparse.Namespace) -> None:
     """One seed of an experiment at the sampling temperature, then its table, plots and page, beside the stored runs."""
-    task, chosen = splits.task(options.task), _profile(options)
+    task = splits.task(options.task)
+    chosen = override(profile(options.profile, task.name), assignments(options))
     chosen = config.quick(chosen, test_problems=min(options.test_problems, chosen.test_problems))
-    name = f"{task.name}-{experiment.model_name(chosen)}-seed{options.seed}"
-    out = options.out / name
+    out = options.out / f"{task.name}-{chosen.slug}-seed{options.seed}"
     say = models.processes().print  # the first process alone
-    say(
-        f"{task.name} with {experiment.model_name(chosen)}, seed {options.seed}, {chosen.test_problems} test problems, "
-        f"into {out}"
-    )
+    say(f"{task.name} with {chosen.base}, seed {options.seed}, {chosen.test_problems} test problems, into {out}")
     say(f"Profile {chosen.name}: {chosen.fits()}.")
-    problems = splits.train_and_test(task, chosen, options.seed)
-    experiment.run(task, chosen, options.seed, out, out / "work", problems, (chosen.temperature,))
+    problems, work, temperatures = (
+        splits.train_and_test(task, chosen, options.seed),
+        out / "work",
+        (chosen.temperature,),
+    )
+    experiment.run(task, chosen, options.seed, out, work, problems, temperatures, fresh=options.fresh)
     if not models.processes().is_main_process:
         return
     runs = report.collect(out)
     report.write_summary(runs, out / "summary.csv")
-    adapter = out / "work" / "train" / "adapter"
+    adapter = experiment.training_folder(work, chosen) / "adapter"
     card.write_card(adapter, chosen, runs, options.push_to_hub)
     stored_folder = RESULTS / task.name / chosen.name
     stored = report.collect(stored_folder) if stored_folder.exists() else None
@@ -57,7 +54,8 @@ def experiment_(options: argparse.Namespace) -> None:
     """Jobs, each run in turn; then the report. What is there already is not made again."""
     name = options.profile or os.environ.get("R3_PROFILE") or "nano"
     everything = schedule.everything(name, options.seeds) if options.all else None
-    schedule.run_all(everything or schedule.jobs(options.task, name, options.arms, options.seeds), options.vllm)
+    jobs = everything or schedule.jobs(options.task, name, options.arms, options.seeds)
+    schedule.run_all(jobs, assignments(options), options.fresh)
     if models.processes().is_main_process:
         report_(options)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import product
 from pathlib import Path
@@ -11,16 +13,17 @@ from typing import NamedTuple
 
 from tqdm.auto import tqdm
 
-from r3lib import config, experiment, models
-from r3lib.config import ARMS, PARTNERS, profile
+from r3lib import experiment, models
+from r3lib.config import ARMS, R3
 from r3lib.files import RESULTS, ROOT, R3Error, read_json
+from r3lib.machine.profiles import PARTNERS, override, profile
 from r3lib.measure import probes
 from r3lib.pages import card, report
 from r3lib.problems import splits
 
 
 class Job(NamedTuple):
-    """One run. profile: as `config.profile` takes it; what: of `config.JOBS`."""
+    """One run. profile: as `profiles.profile` takes it; what: of `profiles.JOBS`."""
 
     task: str
     profile: str
@@ -30,7 +33,7 @@ class Job(NamedTuple):
     @property
     def out(self) -> Path:
         """Where its results go: R3's, the vanilla model's and the probes' side by side, another arm's apart."""
-        base = RESULTS / "arms" if self.what in ARMS and self.what != "r3" else RESULTS
+        base = RESULTS / "arms" if self.what in ARMS and self.what != R3.name else RESULTS
         arm = (self.what,) if base != RESULTS else ()
         return base.joinpath(self.task, profile(self.profile).name, *arm, f"seed{self.seed}")
 
@@ -47,30 +50,32 @@ def everything(name: str, seeds: list[int]) -> list[Job]:
     return jobs + [Job("countdown", PARTNERS[name], "r3", seed) for seed in seeds if name in PARTNERS]
 
 
-def run(job: Job, vllm: str | None = None) -> None:
-    """Run one job; what it has written already is not made again.
+def run(job: Job, settings: Sequence[str] = (), fresh: bool = False) -> None:
+    """Run one job; what it has written already is not made again. settings: as `--set` gives them.
 
     Raises R3Error if it needs what another job makes: another arm than R3, and the probes, need that seed's R3.
     """
-    task, chosen = splits.TASKS[job.task], profile(job.profile, job.task)
-    if vllm:
-        chosen = config.quick(chosen, vllm=vllm)
+    task = splits.TASKS[job.task]
+    chosen = override(profile(job.profile, job.task), list(settings))
     problems = splits.train_and_test(task, chosen, job.seed)
     r3 = job._replace(what="r3")
+    if job.what in ARMS:
+        chosen = experiment.same_tokens(replace(chosen, arm=ARMS[job.what]), r3.out)
     if job.what == "probes":
         if models.processes().num_processes > 1:
             raise R3Error("The probes are asked by one process; run them without `accelerate launch`.")
         others = [r3._replace(task=name).out / "adapter" for name in splits.TASKS if name != job.task]
-        probes.run(task, chosen, job.seed, job.out, r3.out / "adapter", next((o for o in others if o.exists()), None))
-    elif job.what in ("r3", "vanilla"):
-        experiment.run(task, chosen, job.seed, job.out, job.work, problems, train=job.what == "r3")
-        adapter = experiment.training_folder(job.work, chosen) / "adapter"
-        if models.processes().is_main_process and job.what == "r3" and adapter.exists():
-            card.write_card(adapter, chosen, report.collect(job.out))
-            card.keep(adapter, job.out / "adapter")
-    else:
-        chosen = experiment.with_arm(chosen, job.what, r3.out)
-        experiment.run(task, chosen, job.seed, job.out, job.work, problems, (chosen.temperature,))
+        other = next((o for o in others if o.exists()), None)
+        probes.run(task, chosen, job.seed, job.out, problems[1], r3.out / "adapter", other, fresh)
+        return
+    temperatures = None if chosen.arm == R3 else (chosen.temperature,)
+    experiment.run(
+        task, chosen, job.seed, job.out, job.work, problems, temperatures, train=job.what in ARMS, fresh=fresh
+    )
+    adapter = experiment.training_folder(job.work, chosen) / "adapter"
+    if models.processes().is_main_process and job.what == R3.name and adapter.exists():
+        card.write_card(adapter, chosen, report.collect(job.out))
+        card.keep(adapter, job.out / "adapter")
 
 
 def stored_seconds(job: Job) -> float | None:
@@ -99,7 +104,7 @@ def left(jobs: list[Job], took: dict[Job, float]) -> float | None:
     return sum(map(guess, jobs)) if took else None
 
 
-def run_all(jobs: list[Job], vllm: str | None = None) -> None:
+def run_all(jobs: list[Job], settings: Sequence[str] = (), fresh: bool = False) -> None:
     """Run the jobs in turn under one bar, which says when they will all be done; the bar of the job stands below it.
 
     The time left is reckoned from jobs that were finished, now or (at first) in the stored results.
@@ -112,7 +117,7 @@ def run_all(jobs: list[Job], vllm: str | None = None) -> None:
             seconds = left([j for j in jobs[i:] if j not in stored], took or stored)
             bar.set_postfix_str(f"{job.task} {job.what} seed {job.seed}; {_when(seconds)}")
             began = time.monotonic()
-            run(job, vllm)
+            run(job, settings, fresh)
             if job not in stored:
                 took[job] = time.monotonic() - began
             bar.update()
@@ -131,6 +136,5 @@ def _when(seconds: float | None) -> str:
 def jobs(tasks: list[str], name: str, what: list[str], seeds: list[int]) -> list[Job]:
     """The jobs of a command line. Raises R3Error for a task that is none."""
     for task in tasks:
-        if task not in splits.TASKS:
-            raise R3Error(f"There is no task {task!r}; choose one of {', '.join(splits.TASKS)}.")
+        splits.task(task)
     return [Job(*each) for each in product(tasks, [name], what, seeds)]

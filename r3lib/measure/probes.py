@@ -14,11 +14,11 @@ import numpy as np
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from r3lib import evaluate, experiment, failures, models, prompts
+from r3lib import failures, models, prompts, record
 from r3lib.config import Profile
-from r3lib.conversation import Conversation, prompt_ids
-from r3lib.files import R3Error, write_json
-from r3lib.problems import splits
+from r3lib.conversation import Conversation
+from r3lib.files import R3Error, hash_file, write_json
+from r3lib.loop import Loop
 from r3lib.tasks import Task
 
 PROBLEMS = 500  # the first of the test split: what is asked here is asked many times over
@@ -47,47 +47,29 @@ def rounds(
     """
     right: list[list[int]] = [[] for _ in range(count + 1)]
     tokens = [0] * (count + 1)
-    for start in tqdm(range(0, len(problems), profile.rows), desc=desc, unit="batch", leave=None):
-        chunk = problems[start : start + profile.rows]
+    ask = "{task}" if reflect else prompts.BLIND_RETRY
+    size = profile.rollout_batch_size
+    for start in tqdm(range(0, len(problems), size), desc=desc, unit="batch", leave=None):
+        chunk = problems[start : start + size]
         with models.memory_explained(profile):
-            talk = Conversation(model, tokenizer, len(chunk), seed * 100_003 + start)
-            talk.start([prompt_ids(tokenizer, task.messages(p), task.tools(p)) for p in chunk])
+            loop = Loop(Conversation(model, tokenizer, seed), task, chunk, profile, temperature)
             solved, rows = [0] * len(chunk), list(range(len(chunk)))  # rows: problems still in the conversation
             for number in range(count + 1):
                 if rows:
-                    texts = _try(talk, task, [chunk[i] for i in rows], profile, temperature, number, reflect, tokens)
-                    for i, text in zip(rows, texts):
-                        solved[i] = int(task.verify(chunk[i], text).ok)
-                    left = [row for row, i in enumerate(rows) if not solved[i]]
+                    loop.round = max(1, number)
+                    if number and reflect:
+                        loop.reflect()
+                        tokens[number] += loop.written("reflection")
+                    _, verdicts = loop.retry(ask) if number else loop.attempt()
+                    tokens[number] += loop.written("retry" if number else "attempt")
+                    for i, verdict in zip(rows, verdicts):
+                        solved[i] = int(verdict.ok)
+                    left = [row for row, verdict in enumerate(verdicts) if not verdict.ok]
                     rows = [rows[row] for row in left]
                     if rows:
-                        talk.select(left)
+                        loop.keep(left)
                 right[number] += solved
     return right, tokens
-
-
-def _try(
-    talk: Conversation,
-    task: Task,
-    problems: list[dict],
-    profile: Profile,
-    temperature: float,
-    number: int,
-    reflect: bool,
-    tokens: list[int],
-) -> list[str]:
-    """One more try of every conversation; what it samples is added to `tokens[number]`."""
-    answer = f"try {number}"
-    if number and reflect:
-        talk.say(task.reflect_prompt, f"reflection prompt {number}")
-        talk.reply(f"reflection {number}", profile.reflection_tokens, temperature)
-        tokens[number] += evaluate.written(talk, f"reflection {number}")
-    if number:
-        asks = [task.ask(p) for p in problems]
-        talk.say(asks if reflect else [prompts.BLIND_RETRY.format(task=a) for a in asks], f"question {number}")
-    texts = talk.reply(answer, profile.retry_tokens if number else profile.attempt_tokens, temperature)
-    tokens[number] += evaluate.written(talk, answer)
-    return texts
 
 
 def first_tries(
@@ -107,12 +89,9 @@ def first_tries(
     """
     right, written = [], 0
     with models.memory_explained(profile), tqdm(total=len(problems), desc=desc, unit="problem", leave=None) as bar:
-        for part, tokens in failures.first_tries(
-            model, tokenizer, task, problems, profile, temperature, count, seed * 100_003 + 1
-        ):
-            for problem, own in zip(problems[len(right) :], part):
-                right.append(sum(task.verify(problem, text).ok for text in own))
-            written += tokens
+        for part in failures.first_tries(model, tokenizer, task, problems, profile, temperature, count, seed):
+            right += [sum(answer.verdict.ok for answer in own) for own in part]
+            written += sum(len(answer.ids) for own in part for answer in own)
             bar.update(len(part))
     return right, written / (len(problems) * count)
 
@@ -127,28 +106,44 @@ def pass_at(k: int, right: list[int], count: int) -> np.ndarray:
     return np.array([1 - comb(count - c, k) / comb(count, k) for c in right])
 
 
-def run(task: Task, profile: Profile, seed: int, out: Path, adapter: Path, other: Path | None = None) -> None:
+def run(
+    task: Task,
+    profile: Profile,
+    seed: int,
+    out: Path,
+    test: list[dict],
+    adapter: Path,
+    other: Path | None = None,
+    fresh: bool = False,
+) -> None:
     """Ask everything of the vanilla model and of the trained one; JSON into `out`. What is there is not asked again.
 
-    adapter: that of this seed. other: the adapter of another task's run on this architecture, for transfer.
-    Raises R3Error if there is no trained adapter in that folder.
+    test: the problems, of which the first are asked. adapter: that of this seed. other: the adapter of another task's
+    run on this architecture, for transfer. Raises R3Error if there is no trained adapter in that folder, or if `out`
+    holds what was made by something else (deleted, if `fresh`).
     """
     if not adapter.exists():
         raise R3Error(f"There is no adapter in {adapter}; run the experiment of this seed first.")
-    problems, samples = FEWER.get(task.name, (PROBLEMS, SAMPLES))
-    test = splits.train_and_test(task, profile, seed)[1][:problems]
+    count, samples = FEWER.get(task.name, (PROBLEMS, SAMPLES))
+    test = test[:count]
+    asked = record.of_problems(task, test)
     for name, folder in (("vanilla", None), ("trained", adapter), ("transfer", other)):
         path = out / f"probes-{name}.json"
-        if path.exists() or (name == "transfer" and folder is None):
+        if name == "transfer" and folder is None:
+            continue
+        weights = hash_file(folder / "adapter_model.safetensors") if folder else None
+        made = record.make(task, profile, seed, asked=name, n=len(test), problems=asked, adapter=weights)
+        made["temperature"] = profile.temperature
+        if record.reusable(path, made, record.JUDGING, fresh):
             continue
         model, tokenizer = models.load(profile, folder)
         began, found = time.monotonic(), {}
-        asked = {profile.temperature} if name == "transfer" else {profile.temperature, *TEMPERATURES}
-        for how, temperature in product(("reflect", "blind"), sorted(asked)):
-            count = ROUNDS if temperature == profile.temperature else 1
+        temperatures = {profile.temperature} if name == "transfer" else {profile.temperature, *TEMPERATURES}
+        for how, temperature in product(("reflect", "blind"), sorted(temperatures)):
+            further = ROUNDS if temperature == profile.temperature else 1
             label = f"{name}, {how}, temperature {temperature:g}"
             right, tokens = rounds(
-                model, tokenizer, task, test, profile, temperature, count, how == "reflect", seed, desc=label
+                model, tokenizer, task, test, profile, temperature, further, how == "reflect", seed, desc=label
             )
             bits = ["".join(map(str, row)) for row in right]
             found[f"{how}-T{temperature:g}"] = {"right": bits, "tokens": tokens}
@@ -157,14 +152,4 @@ def run(task: Task, profile: Profile, seed: int, out: Path, adapter: Path, other
                 model, tokenizer, task, test, profile, profile.temperature, samples, seed, f"{name}, first tries"
             )
             found["tries"] = {"right": tries, "of": samples, "tokens_a_try": round(length, 2)}
-        record = {
-            "task": task.name,
-            "model": experiment.model_name(profile),
-            "profile": profile.name,
-            "asked": name,
-            "seed": seed,
-            "temperature": profile.temperature,
-            "n": len(test),
-            "seconds": round(time.monotonic() - began, 1),
-        }
-        write_json(path, {**record, **experiment.provenance(profile), "answers": found})
+        write_json(path, {**made, "seconds": round(time.monotonic() - began, 1), "answers": found})

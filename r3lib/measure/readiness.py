@@ -17,14 +17,15 @@ from typing import NamedTuple
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from r3lib import countdown, prompts
+from r3lib import prompts
 from r3lib.config import Profile
-from r3lib.conversation import Conversation, prompt_ids
+from r3lib.conversation import Conversation
 from r3lib.files import DATA, read_jsonl
+from r3lib.loop import Loop
 from r3lib.nano import calls, corpus
-from r3lib.problems import countdown_data, function_calling_data
+from r3lib.problems import countdown, countdown_data, function_calling_data
 from r3lib.stats import wilson
-from r3lib.tasks import Task
+from r3lib.tasks import Task, Verdict
 
 
 class Given(NamedTuple):
@@ -82,50 +83,43 @@ def measure(
         old = counts.setdefault(name, [0, 0])
         counts[name] = [old[0] + sum(hits), old[1] + len(hits)]
 
-    def tries(span: str, chunk: list[Given], temperature: float = profile.temperature) -> list[bool]:
-        length = profile.attempt_tokens if span == "attempt" else profile.retry_tokens
-        return [task.verify(row.problem, text).ok for row, text in zip(chunk, talk.reply(span, length, temperature))]
+    def right(found: tuple[list[str], list[Verdict]]) -> list[bool]:
+        return [verdict.ok for verdict in found[1]]
 
-    for start in range(0, len(rows), profile.rows):
-        chunk = rows[start : start + profile.rows]
-        talk = Conversation(model, tokenizer, len(chunk), seed * 100_003 + start)
-        talk.start([prompt_ids(tokenizer, task.messages(row.problem), task.tools(row.problem)) for row in chunk])
-        here = talk.mark()
-        count("first try, greedy", tries("attempt", chunk, 0.0))
-        talk.rewind(here)
-        first = tries("attempt", chunk)
+    def begin(chunk: list[Given], temperature: float | None = None) -> Loop:
+        conversation = Conversation(model, tokenizer, seed)
+        return Loop(conversation, task, [row.problem for row in chunk], profile, temperature)
+
+    for start in range(0, len(rows), profile.rollout_batch_size):
+        chunk = rows[start : start + profile.rollout_batch_size]
+        count("first try, greedy", right(begin(chunk, 0.0).attempt()))
+        loop = begin(chunk)
+        first = right(loop.attempt())
         count("first try", first)
         failed = [i for i, ok in enumerate(first) if not ok]
         if not failed:
             continue
         chunk = [chunk[i] for i in failed]
-        asks = [task.ask(row.problem) for row in chunk]
-        talk.select(failed)
-        here = talk.mark()
+        loop.keep(failed)
+        here = loop.conversation.mark()
         given = {
             "retry after a right reflection": [row.right for row in chunk],
             "retry after a wrong reflection": [row.wrong for row in chunk],
             "retry after a generic sentence": [prompts.GENERIC_REFLECTION] * len(chunk),
             "retry after its own reflection": None,
         }
-        for name, texts in given.items():
-            talk.rewind(here)
-            talk.say(task.reflect_prompt, "reflection_prompt")
-            if texts:
-                talk.put(texts, "reflection")
-            else:
-                own = talk.reply("reflection", profile.reflection_tokens, profile.temperature)
-            talk.say(asks, "retry_prompt")
-            hits = tries("retry", chunk)
+        for name, words in given.items():
+            loop.conversation.rewind(here)
+            own = loop.reflect(words)
+            hits = right(loop.retry())
             count(name, hits)
         worked = [text.startswith(openings) for text in own]
-        right = [row.is_right(text) for row, text in zip(chunk, own)]
+        are_right = [row.is_right(text) for row, text in zip(chunk, own)]
         count("own reflections that are worked", worked)
-        count("worked reflections that are right", [r for r, w in zip(right, worked) if w])
+        count("worked reflections that are right", [r for r, w in zip(are_right, worked) if w])
         count("retry after its own worked reflection", [hit for hit, w in zip(hits, worked) if w])
-        talk.rewind(here)
-        talk.say([prompts.BLIND_RETRY.format(task=ask) for ask in asks], "retry_prompt")
-        count("blind retry", tries("retry", chunk))
+        loop.conversation.rewind(here)
+        count("blind retry", right(loop.retry(prompts.BLIND_RETRY)))
     return counts
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,8 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from r3lib.config import Profile
-from r3lib.conversation import Conversation, Transcript, prompt_ids
+from r3lib.conversation import Conversation, Transcript
+from r3lib.loop import Loop
 from r3lib.loss import token_logps
 from r3lib.tasks import Task, Verdict
 
@@ -50,27 +52,19 @@ def reflect(
     Both models draw the same random numbers, so pairs differ by what the models prefer, not by luck.
     """
     out: list[Reflected] = []
-    if not trained:
-        with model.disable_adapter():
-            return _reflect(model, tokenizer, task, failures, profile, seed, "vanilla", out)
-    return _reflect(model, tokenizer, task, failures, profile, seed, "trained", out)
-
-
-def _reflect(model, tokenizer, task, failures, profile, seed, name, out) -> list[Reflected]:
-    for start in tqdm(range(0, len(failures), profile.rows), desc=f"reflections, {name}", unit="batch", leave=None):
-        rows = failures[start : start + profile.rows]
-        problems = [row["problem"] for row in rows]
-        talk = Conversation(model, tokenizer, len(rows), seed, first=start)
-        talk.start([prompt_ids(tokenizer, task.messages(p), task.tools(p)) for p in problems])
-        talk.put([row["answer"] for row in rows], "attempt")
-        talk.say(task.reflect_prompt, "reflection_prompt")
-        texts = talk.reply("reflection", profile.reflection_tokens, profile.temperature)
-        talk.say([task.ask(p) for p in problems], "retry_prompt")
-        retries = talk.reply("retry", profile.retry_tokens, profile.temperature)
-        for row, text, retry, transcript in zip(rows, texts, retries, talk.transcripts):
-            why = task.verify(row["problem"], row["answer"])
-            right = task.verify(row["problem"], retry).ok
-            out.append(Reflected(row["problem"], row["answer"], why, text, retry, right, transcript))
+    size, desc = profile.rollout_batch_size, f"reflections, {'trained' if trained else 'vanilla'}"
+    with nullcontext() if trained else model.disable_adapter():
+        for start in tqdm(range(0, len(failures), size), desc=desc, unit="batch", leave=None):
+            rows = failures[start : start + size]
+            loop = Loop(Conversation(model, tokenizer, seed), task, [row["problem"] for row in rows], profile)
+            _, why = loop.attempt([row.get("answer_ids") or row["answer"] for row in rows])
+            loop.conversation.tell_apart()
+            texts = loop.reflect()
+            retries, verdicts = loop.retry()
+            for row, *found, verdict, transcript in zip(
+                rows, why, texts, retries, verdicts, loop.conversation.transcripts
+            ):
+                out.append(Reflected(row["problem"], row["answer"], *found, verdict.ok, transcript))
     return out
 
 

@@ -21,7 +21,7 @@ from r3lib.pages import report
 PAPER = "arXiv:2505.24726"
 USE = """from peft import PeftModel
 from r3lib import models
-from r3lib.config import profile
+from r3lib.machine.profiles import profile
 
 base, tokenizer = models.load(profile("{profile}", "{task}"))
 model = PeftModel.from_pretrained(base, "{name}")"""

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from r3lib.config import PARTNERS, profile
 from r3lib.files import read_json, whole, write_json, write_text
+from r3lib.machine.profiles import PARTNERS, profile
 from r3lib.pages import compare, plots, report
 from r3lib.pages.report import Run
 

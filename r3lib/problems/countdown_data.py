@@ -3,7 +3,7 @@
 A problem is a list of 3 or 4 numbers from 1 to 99 and a target from 10 to 100 that some equation over *all* the
 numbers reaches with whole-number steps, as in `Jiayi-Pan/Countdown-Tasks-3to4` (paper section 4.2).
 
-Not here: the verifier (`r3lib.countdown.verify`), which knows nothing of how problems are made.
+Not here: the verifier (`r3lib.problems.countdown.verify`), which knows nothing of how problems are made.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ tools are offered, the query asks for one or two calls. The tools are written by
 catalogue.jsonl: for each its queries, with a slot for every parameter), the values are drawn
 (`r3lib.problems.function_calling_values`).
 
-Not here: the verifier (`r3lib.function_calling`), which knows nothing of how problems are made.
+Not here: the verifier (`r3lib.problems.function_calling`), which knows nothing of how problems are made.
 """
 
 from __future__ import annotations
@@ -305,7 +305,7 @@ def hub_splits(sizes: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
     from datasets import load_dataset
 
     from r3lib.files import R3Error
-    from r3lib.function_calling import gold_calls
+    from r3lib.problems.function_calling import gold_calls
 
     try:
         rows = load_dataset(HUB_NAME, split="train")

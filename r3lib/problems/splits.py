@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import random
 
-from r3lib import countdown, function_calling
 from r3lib.config import Profile
 from r3lib.files import DATA, R3Error, read_jsonl
-from r3lib.problems import countdown_data, function_calling_data
+from r3lib.problems import countdown, countdown_data, function_calling, function_calling_data
 from r3lib.tasks import Task
 
 TASKS: dict[str, Task] = {task.name: task for task in (countdown.TASK, function_calling.TASK)}

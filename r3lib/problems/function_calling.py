@@ -41,8 +41,8 @@ from decimal import Decimal
 from functools import lru_cache
 
 from r3lib import prompts
+from r3lib.problems.tools import parameter_names, read_tools
 from r3lib.tasks import Task, Verdict
-from r3lib.tools import parameter_names, read_tools
 
 MAX_LENGTH = 50_000  # characters of an answer; ten calls need about 1,000
 MAX_DEPTH = 32  # lists and objects inside each other; Python's parser gives up at about 1,000

@@ -1,7 +1,7 @@
 """Tool descriptions: from the words of xLAM's data (Python's types, flat parameters) to OpenAI's JSON schema, the form
 that chat templates take. Standard library only.
 
-Not here: the calls (`r3lib.function_calling`), schemas that describe more than a parameter's type.
+Not here: the calls (`r3lib.problems.function_calling`), schemas that describe more than a parameter's type.
 """
 
 from __future__ import annotations
