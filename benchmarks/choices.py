@@ -26,7 +26,7 @@ import torch
 from transformers import DynamicCache, StaticCache
 from trl import GRPOTrainer
 
-from r3lib import failures, grpo, models
+from r3lib import failures, grpo, models, nf4_cpu
 from r3lib.config import Profile
 from r3lib.conversation import Conversation, prompt_ids
 from r3lib.files import read_jsonl, write_json
@@ -44,8 +44,17 @@ TASK = splits.TASKS["countdown"]
 class Apart(Conversation):
     """Every row of a group reads the prompt itself."""
 
+    def read(self):
+        """Not before the copies are made."""
+        if not self.forking:
+            super().read()
+
     def fork(self, copies):
-        self.select([row for row, n in enumerate(copies) for _ in range(n)])
+        self.forking = True
+        super().fork(copies)
+        self.forking = False
+
+    forking = False
 
 
 class Anew(Conversation):
@@ -66,7 +75,7 @@ class Staying(Conversation):
 
 @contextmanager
 def each_token_unpacks():
-    with mock.patch.object(models, "unpacked", lambda model: nullcontext()):
+    with mock.patch.object(nf4_cpu, "unpacked", lambda model: nullcontext()):
         yield
 
 
@@ -77,7 +86,7 @@ def conversations(kind: type[Conversation]):
 def trl_reads():
     """TRL's own log-probabilities: every row with its whole prompt, rows in the order they come."""
     plain = GRPOTrainer._get_per_token_logps_and_entropies
-    return mock.patch.object(grpo.SharedPrompt, "_get_per_token_logps_and_entropies", plain)
+    return mock.patch.object(grpo.SharedPrefix, "_get_per_token_logps_and_entropies", plain)
 
 
 def pairs(with_it: Callable[[], None], without: Callable[[], None], repeats: int) -> dict:
@@ -110,7 +119,9 @@ def trainer_of(model, tokenizer) -> SimpleNamespace:
 def rollouts(profile: Profile, model, tokenizer, found, repeats: int) -> dict[str, dict]:
     """The choices of the rollout."""
     rows = grpo.training_rows(TASK, found)
-    prompts = [row["prompt"] for row in rows.select(range(profile.failures)) for _ in range(profile.group)]
+    prompts = [
+        row["prompt"] for row in rows.select(range(profile.prompts_per_step)) for _ in range(profile.num_generations)
+    ]
     run = trainer_of(model, tokenizer)
 
     def once() -> None:
@@ -191,7 +202,7 @@ def tokens(profile: Profile, model, tokenizer, problems, count: int, repeats: in
         static.reset()
         write(compiled, static, True)
 
-    with models.unpacked(model):
+    with nf4_cpu.unpacked(model):
         began = time.perf_counter()
         fast()
         compiling = time.perf_counter() - began
@@ -200,7 +211,11 @@ def tokens(profile: Profile, model, tokenizer, problems, count: int, repeats: in
 
 
 def measure(repeats: int, toy: bool) -> dict:
-    small = dict(failures=2, group=2, micro_batch=2, train_problems=20, rows=10) if toy else dict(train_problems=120)
+    small = (
+        dict(prompts_per_step=2, num_generations=2, micro_batch=2, train_problems=20, rollout_batch_size=10)
+        if toy
+        else dict(train_problems=120)
+    )
     profile = replace(PROFILES["nano"], **small)
     problems = splits.problems(TASK, "train", profile.train_problems, SEED)
     model, tokenizer = models.load(profile)
@@ -208,7 +223,7 @@ def measure(repeats: int, toy: bool) -> dict:
         found = failures.build(model, tokenizer, TASK, problems, profile, Path(scratch) / "failures", SEED)
         choices = rollouts(profile, model, tokenizer, found, repeats)
         choices |= training(profile, found, min(repeats, 3))
-    rows = problems[: profile.failures * profile.group]
+    rows = problems[: profile.prompts_per_step * profile.num_generations]
     try:
         choices |= tokens(profile, model, tokenizer, rows, 8 if toy else 64, repeats)
     except Exception as error:  # no C++ compiler, say

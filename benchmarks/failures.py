@@ -51,7 +51,7 @@ def one(size: int) -> dict:
         disk = sum(path.stat().st_size for path in (out / "failures").rglob("*") if path.is_file())
         began = time.perf_counter()
         rows = grpo.training_rows(TASK, found)
-        grpo.in_order(rows, profile.steps * profile.failures, 0)
+        grpo.in_order(rows, profile.steps * profile.prompts_per_step, 0)
         laying_out = time.perf_counter() - began
     return {
         "failures": len(found),

@@ -73,7 +73,7 @@ def failures_for(profile: Profile, tokenizer: PreTrainedTokenizerBase) -> Datase
     """Failures of two steps, each of about PROMPT_TOKENS tokens."""
     words = "The numbers are not the ones that were given. "
     long = words * (1 + PROMPT_TOKENS // len(tokenizer(words)["input_ids"]))
-    texts = [f"{i} {long}" for i in range(profile.failures * 2)]
+    texts = [f"{i} {long}" for i in range(profile.prompts_per_step * 2)]
     return Dataset.from_list([{"problem": json.dumps({"text": t}), "answer": "I do not know."} for t in texts])
 
 
@@ -113,7 +113,7 @@ def toy(name: str = MODELS[0]) -> dict:
     with tempfile.TemporaryDirectory(prefix="r3-") as scratch:
         folder = Path(scratch) / "model"
         make(families.known()[name].small(len(models.load_tokenizer(PROFILES["nano"].model))), folder)
-        sizes = dict(failures=2, group=2, micro_batch=2, reflection_tokens=8, retry_tokens=4)
+        sizes = dict(prompts_per_step=2, num_generations=2, micro_batch=2, reflection_tokens=8, retry_tokens=4)
         small = replace(profile_for(12, str(folder)), dtype="float32", **sizes)
         return steps(small, None, Path(scratch))
 

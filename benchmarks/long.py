@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from r3lib import evaluate, experiment, failures, grpo, models
+from r3lib import evaluate, failures, grpo, models
 from r3lib.config import Profile
 from r3lib.files import ROOT, read_jsonl, write_json
 from r3lib.machine.profiles import PROFILES
@@ -50,7 +50,7 @@ def run(profile: Profile, problems: int, work: Path, seed: int = 0) -> dict:
     return {
         "machine": machine(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
-        "settings": experiment.settings(profile),
+        "settings": profile.settings(),
         "seed": seed,
         "failures": len(found),
         "validation_problems": len(judged),
@@ -71,7 +71,9 @@ def main() -> None:
     nano = PROFILES["nano"]
     profile = replace(nano, steps=options.steps, train_problems=8000, learning_rate=nano.learning_rate / 10)
     if options.toy:
-        small = replace(profile, steps=2, failures=2, group=4, train_problems=12, rows=12)
+        small = replace(
+            profile, steps=2, prompts_per_step=2, num_generations=4, train_problems=12, rollout_batch_size=12
+        )
         with tempfile.TemporaryDirectory(prefix="r3-") as scratch:
             print(json.dumps(run(small, 8, Path(scratch)), indent=1))
         return

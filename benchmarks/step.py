@@ -53,7 +53,11 @@ def case(folder: Path, toy: bool = False) -> tuple[Profile, Task]:
     """The settings and the task of a case, whose model and failures `prepare` put into `folder`."""
     if (folder / "model").exists():
         return replace(PROFILES["rtx12"], model=str(folder / "model"), steps=STEPS), fit.half_right()
-    small = dict(failures=2, group=4, micro_batch=4, train_problems=20, rows=10) if toy else dict(train_problems=120)
+    small = (
+        dict(prompts_per_step=2, num_generations=4, micro_batch=4, train_problems=20, rollout_batch_size=10)
+        if toy
+        else dict(train_problems=120)
+    )
     return replace(PROFILES["nano"], steps=STEPS, **small), splits.TASKS["countdown"]
 
 
@@ -103,14 +107,16 @@ def stock(profile: Profile, task: Task, found: Dataset, out: Path) -> None:
     """The same steps by GRPOTrainer as it comes."""
     model, tokenizer = models.load(profile)
     rows = grpo.training_rows(task, found)
-    settings = grpo.config(profile, out, SEED, save_strategy="no", gradient_checkpointing=model.device.type == "cuda")
+    settings = grpo.trl_config(
+        profile, out, SEED, save_strategy="no", gradient_checkpointing=model.device.type == "cuda"
+    )
     out.mkdir(parents=True)
     run = GRPOTrainer(
         model=model,
         processing_class=tokenizer,
         reward_funcs=retry_by_generate(task, profile, model, tokenizer),
         args=settings,
-        train_dataset=grpo.in_order(rows, profile.steps * profile.failures, SEED),
+        train_dataset=grpo.in_order(rows, profile.steps * profile.prompts_per_step, SEED),
         peft_config=models.lora(profile),
         callbacks=[grpo.Progress(out / "log.jsonl")],
     )
@@ -170,8 +176,8 @@ def needed_operations(profile: Profile, weights: int, prompt: float, reflection:
     Rollout: each prompt once, then reflections, retry prompts and retries. Training: prompts and reflections forward
     under the adapter and without it, and backward through the activations (the base's weights get no gradient).
     """
-    group = profile.failures * profile.group
-    read = profile.failures * prompt + group * reflection
+    group = profile.prompts_per_step * profile.num_generations
+    read = profile.prompts_per_step * prompt + group * reflection
     return 2 * weights * (read + group * retry + 3 * read)
 
 
@@ -223,7 +229,7 @@ def measure(folder: Path, pairs: int, toy: bool) -> dict:
         "threads": torch.get_num_threads(),
         "pairs": pairs,
         "steps_counted": STEPS - 1,
-        "batch": f"{profile.failures} failures x {profile.group} reflections",
+        "batch": f"{profile.prompts_per_step} failures x {profile.num_generations} reflections",
         "operations_per_second": round(speed),
         "times_faster": {key: round(value, 2) for key, value in spread(ratios).items()},
         **found,

@@ -158,7 +158,7 @@ def plan(price: float) -> str:
     measured = read("step")
     for name in ("r3-nano", *fit.MODELS):
         for group in (8, 14):
-            batch = paper.failures * group
+            batch = paper.prompts_per_step * group
             case = next((found for key, found in measured.items() if key.startswith(f"{name} on ")), None)
             if case is None:
                 hours, cost = NONE, NONE
@@ -169,7 +169,7 @@ def plan(price: float) -> str:
                 cost = f"${total * price:,.0f}" if case["device"] != "CPU" else "no GPU"
             if name in families.known():
                 weights = sum(shape.numel() for shape in families.size(name).linear)
-                settings = replace(paper, group=group)
+                settings = replace(paper, num_generations=group)
                 needed = needed_operations(settings, weights, PROMPT, reflection, retry) * paper.steps
                 sampled = f"{batch * (reflection + paper.retry_tokens) * paper.steps / 1e9:.1f}"
                 bound = f"{needed / 1e18:,.0f}", f"{needed / H100 / 3600:,.0f}"

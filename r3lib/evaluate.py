@@ -72,7 +72,7 @@ def evaluate(
         loop = begin([problems[i] for i in part])
         loop.attempt([tried[i].attempt[1] for i in part])
         loop.reflect([given[i] for i in part])
-        _record([tried[i] for i in part], "shuffled", loop, loop.retry()[1])
+        _record([tried[i] for i in part], "shuffled", loop, loop.retry())
         return [tried[i] for i in part]
 
     for i, one in zip(failed, _shared(failed, retry_shuffled, profile, f"{desc}, shuffled")):
@@ -111,9 +111,9 @@ def _try(problems: list[dict], begin: Callable[[list[dict]], Loop]) -> list[Trie
     """Everything but the shuffled retry, which needs the reflections of all problems."""
     loop = begin(problems)
     conversation = loop.conversation
-    texts, verdicts = loop.attempt()
+    texts = loop.attempt()
     ids = [transcript.tokens("attempt") for transcript in conversation.transcripts]
-    out = [Tried(attempt, verdict) for attempt, verdict in zip(zip(texts, ids), verdicts)]
+    out = [Tried(attempt, verdict) for attempt, verdict in zip(zip(texts, ids), loop.verify(texts))]
     for one in out:
         one.tokens["first"] = len(one.attempt[1])
     rows = [i for i, one in enumerate(out) if not one.first.ok]
@@ -123,8 +123,8 @@ def _try(problems: list[dict], begin: Callable[[list[dict]], Loop]) -> list[Trie
     loop.keep(rows)
     here = conversation.mark()
     reflections = loop.reflect()
-    retries, verdicts = loop.retry()
-    _record(failed, "second", loop, verdicts)
+    retries = loop.retry()
+    _record(failed, "second", loop, retries)
     for one, reflection, retry, transcript in zip(failed, reflections, retries, conversation.transcripts):
         one.reflection, one.retry = reflection, retry
         one.reflection_tokens = len(transcript.tokens("reflection"))
@@ -132,22 +132,22 @@ def _try(problems: list[dict], begin: Callable[[list[dict]], Loop]) -> list[Trie
         one.tokens["second"] += one.reflection_tokens
     for arm, ask in (("blind", prompts.BLIND_RETRY), ("again", "{task}")):
         conversation.rewind(here)
-        _record(failed, arm, loop, loop.retry(ask)[1])
+        _record(failed, arm, loop, loop.retry(ask))
     conversation.rewind(here)
     loop.reflect([prompts.GENERIC_REFLECTION] * len(failed))
-    _record(failed, "generic", loop, loop.retry()[1])
+    _record(failed, "generic", loop, loop.retry())
     redacted = [loop.task.redact(p, text) for p, text in zip(loop.problems, reflections)]
     changed = [i for i, (text, without) in enumerate(zip(reflections, redacted)) if text != without]
     if changed:
         conversation.rewind(here)
         loop.keep(changed)
         loop.reflect([redacted[i] for i in changed])
-        _record([failed[i] for i in changed], "redacted", loop, loop.retry()[1])
+        _record([failed[i] for i in changed], "redacted", loop, loop.retry())
     return out
 
 
-def _record(tried: list[Tried], arm: str, loop: Loop, verdicts: list[Verdict]) -> None:
-    for one, verdict, transcript in zip(tried, verdicts, loop.conversation.transcripts):
+def _record(tried: list[Tried], arm: str, loop: Loop, retries: list[str]) -> None:
+    for one, verdict, transcript in zip(tried, loop.verify(retries), loop.conversation.transcripts):
         one.retries[arm], one.tokens[arm] = verdict, len(transcript.tokens("retry"))
 
 

@@ -120,9 +120,9 @@ def first_tries(
     at_once = max(1, profile.rollout_batch_size // count)  # problems
     for start in range(0, len(problems), at_once):
         loop = Loop(Conversation(model, tokenizer, seed), task, problems[start : start + at_once], profile, temperature)
-        texts, verdicts = loop.attempt(copies=count)
+        texts = loop.attempt(copies=count)
         ids = [transcript.tokens("attempt") for transcript in loop.conversation.transcripts]
-        answers = [Answer(*each) for each in zip(texts, ids, verdicts)]
+        answers = [Answer(*each) for each in zip(texts, ids, loop.verify(texts))]
         yield [answers[i : i + count] for i in range(0, len(answers), count)]
 
 

@@ -122,9 +122,9 @@ class ReflectRetry:
             loop.attempt([row["answer"] for row in rows])
             conversation.tell_apart()
             loop.reflect(copies=copies)
-            judged, _ = loop.retry()
+            judged = loop.retry()
         else:
-            judged, _ = loop.attempt(copies=copies)
+            judged = loop.attempt(copies=copies)
         return self.collect(conversation, judged)
 
     def collect(self, conversation: Conversation, judged: list[str]) -> dict[str, list]:

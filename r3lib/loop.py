@@ -36,12 +36,16 @@ class Loop:
         self.round = 1
         conversation.open(task, problems)
 
-    def attempt(self, words: list | None = None, copies: int | list[int] = 1) -> tuple[list[str], list[Verdict]]:
-        """Stages 1 and 2: first answers and their verdicts. words: stored answers (texts or ids) instead of new ones.
+    def attempt(self, words: list | None = None, copies: int | list[int] = 1) -> list[str]:
+        """Stage 1: first answers. words: stored ones (texts or token ids) in their place.
 
         copies: this many samples of each problem, neighbours in the batch; so in `reflect`.
         """
-        return self._judged(self._message("attempt", self.profile.attempt_tokens, words, copies))
+        return self._message("attempt", self.profile.attempt_tokens, words, copies)
+
+    def verify(self, texts: list[str]) -> list[Verdict]:
+        """Stages 2 and 5: the verdict on each row's answer."""
+        return [self.task.verify(problem, text) for problem, text in zip(self.problems, texts)]
 
     def keep(self, rows: list[int]) -> None:
         """Go on with these rows alone: those that failed."""
@@ -53,10 +57,10 @@ class Loop:
         self.conversation.say(self.task.reflect_prompt, self.span("reflection_prompt"))
         return self._message("reflection", self.profile.reflection_tokens, words, copies)
 
-    def retry(self, ask: str = "{task}") -> tuple[list[str], list[Verdict]]:
-        """Stages 4 and 5: second answers and their verdicts. ask: how the task is put again."""
+    def retry(self, ask: str = "{task}") -> list[str]:
+        """Stage 4: second answers. ask: how the task is put again."""
         self.conversation.say([ask.format(task=self.task.ask(p)) for p in self.problems], self.span("retry_prompt"))
-        return self._judged(self._message("retry", self.profile.retry_tokens))
+        return self._message("retry", self.profile.retry_tokens)
 
     def written(self, name: str) -> int:
         """Tokens of this round's message in all conversations."""
@@ -74,6 +78,3 @@ class Loop:
             return self.conversation.reply(self.span(name), limit, self.temperature)
         self.conversation.put(words, self.span(name))
         return self.conversation.texts(self.span(name))
-
-    def _judged(self, texts: list[str]) -> tuple[list[str], list[Verdict]]:
-        return texts, [self.task.verify(p, text) for p, text in zip(self.problems, texts)]

@@ -22,9 +22,9 @@ def small():
     """The nano profile, so small that a training run takes seconds: 2 steps of 2 failures x 4 reflections."""
     return dataclasses.replace(
         PROFILES["nano"],
-        rows=8,
-        failures=2,
-        group=4,
+        rollout_batch_size=8,
+        prompts_per_step=2,
+        num_generations=4,
         micro_batch=8,
         steps=2,
         attempt_tokens=8,

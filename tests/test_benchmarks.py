@@ -59,13 +59,13 @@ def test_the_plain_ways_give_the_same_rollouts(monkeypatch):
     from r3lib import grpo, models
     from r3lib.machine.profiles import PROFILES
 
-    profile = replace(PROFILES["nano"], failures=2, group=3, four_bit=False)
+    profile = replace(PROFILES["nano"], prompts_per_step=2, num_generations=3, four_bit=False)
     model, tokenizer = models.load(profile)
     problems = choices.splits.problems(choices.TASK, "train", 2)
     wrong = [{"problem": json.dumps(p), "answer": "<answer>1 + 1</answer>"} for p in problems]
     rows = grpo.training_rows(choices.TASK, Dataset.from_list(wrong))
     run = choices.trainer_of(model, tokenizer)
-    prompts = [row["prompt"] for row in rows for _ in range(profile.group)]
+    prompts = [row["prompt"] for row in rows for _ in range(profile.num_generations)]
 
     def rollout() -> dict:
         return grpo.ReflectRetry(choices.TASK, profile, rows, 0)(prompts, run)

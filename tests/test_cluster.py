@@ -78,7 +78,7 @@ def test_a_server_that_fails_ends_the_job(commands):
 
 def test_the_paper_profile_can_be_shared_by_the_processes_of_these_files():
     paper = PROFILES["paper"]
-    assert all(paper.failures % processes == 0 for processes in (4, 8, 16)) and not paper.four_bit
+    assert all(paper.prompts_per_step % processes == 0 for processes in (4, 8, 16)) and not paper.four_bit
 
 
 def test_the_committed_tables_are_those_of_the_results():

@@ -129,7 +129,7 @@ def test_controls_differ_in_the_reflection_only(scripted_run, tiny):
 def test_batches_keep_the_order_of_the_problems(tiny, small, scripted):
     """Two batches of two, one of them solved at once: it asks for no retries. Nothing to redact: no such retry."""
     scripted(module, [[BAD, RIGHT[1]], ["Sorry."], [RIGHT[0]], [BAD], [BAD], [BAD], [BAD], [RIGHT[2], RIGHT[3]]])
-    outcomes = evaluate(*tiny, TASK, PROBLEMS, dataclasses.replace(small, rows=2), 1.0)
+    outcomes = evaluate(*tiny, TASK, PROBLEMS, dataclasses.replace(small, rollout_batch_size=2), 1.0)
     assert outcomes.right["first"] == [0, 1, 1, 1] and outcomes.right["second"] == [1, 1, 1, 1]
     assert outcomes.right["blind"] == [0, 1, 1, 1]
 

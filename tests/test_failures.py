@@ -26,7 +26,7 @@ REPLIES = [["red", "rod", "rod", "rid", "blue", "blue", "blue", "blue"], ["grey"
 
 @pytest.fixture
 def profile(small):
-    return dataclasses.replace(small, rows=2, failure_samples=4)
+    return dataclasses.replace(small, rollout_batch_size=2, failure_samples=4)
 
 
 def one_problem_at_a_time(parts, samples: int):

@@ -52,7 +52,7 @@ def test_the_first_round_is_the_evaluations_second_try(nano, small, problems):
 
 def test_first_tries_are_counted_for_each_problem(tiny, small, scripted):
     scripted(failures, [[RIGHT[0], BAD, BAD, RIGHT[1]], [BAD, BAD]])
-    right, length = first_tries(*tiny, TASK, PROBLEMS, dataclasses.replace(small, rows=5), 1.0, 2)
+    right, length = first_tries(*tiny, TASK, PROBLEMS, dataclasses.replace(small, rollout_batch_size=5), 1.0, 2)
     texts = [RIGHT[0], BAD, BAD, RIGHT[1], BAD, BAD]
     assert right == [1, 1, 0]
     assert length == pytest.approx(sum(len(tiny[1](text)["input_ids"]) for text in texts) / 6)

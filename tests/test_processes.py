@@ -43,9 +43,9 @@ ENVIRONMENT = os.environ | {
 def tiny_run() -> config.Profile:
     return dataclasses.replace(
         profiles.PROFILES["nano"],
-        rows=8,
-        failures=4,
-        group=4,
+        rollout_batch_size=8,
+        prompts_per_step=4,
+        num_generations=4,
         micro_batch=4,
         steps=3,
         attempt_tokens=20,
@@ -134,7 +134,7 @@ def test_two_processes_judge_as_one_does(alone, pair):
 def test_processes_that_cannot_share_a_step_are_told(monkeypatch, tmp_path):
     monkeypatch.setattr(models, "processes", lambda: SimpleNamespace(num_processes=3))
     with pytest.raises(R3Error, match="multiple of 3"):
-        grpo.config(tiny_run(), tmp_path, 0)
+        grpo.trl_config(tiny_run(), tmp_path, 0)
 
 
 def test_a_run_killed_at_random_moments_ends_with_the_bits_of_a_whole_one(alone, tmp_path):

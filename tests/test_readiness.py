@@ -83,7 +83,7 @@ class Scripted:
 @pytest.mark.parametrize("name", ROWS)
 def test_every_count_is_of_what_its_name_says(name, monkeypatch):
     rows = ROWS[name]
-    chosen = config.quick(profile("nano", name), rows=len(rows))
+    chosen = config.quick(profile("nano", name), rollout_batch_size=len(rows))
     task = splits.TASKS[name]._replace(verify=lambda problem, text: type("V", (), {"ok": text == "right"}))
     monkeypatch.setattr(readiness, "Conversation", lambda *_: Scripted(list(rows)))
     monkeypatch.setattr(readiness, "prompt_ids", lambda *_: [0])

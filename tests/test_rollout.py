@@ -342,12 +342,12 @@ def test_unpacked_layers_are_those_of_nf4(nano, problems):
             if "lora_B" in name:
                 parameter.normal_(0, 0.05)
         on = model(ids).logits
-        with models.unpacked(model):
+        with nf4_cpu.unpacked(model):
             on_unpacked = model(ids).logits
             assert any("forward" in vars(module) for module in model.modules())
         with model.disable_adapter():
             off = model(ids).logits
-            with models.unpacked(model):
+            with nf4_cpu.unpacked(model):
                 off_unpacked = model(ids).logits
     assert (on - off).abs().max() > 0.1 and not any("forward" in vars(module) for module in model.modules())
     torch.testing.assert_close(on_unpacked, on, atol=1e-3, rtol=1e-3)

@@ -115,7 +115,7 @@ def test_log_has_a_line_a_step_with_the_documented_keys(run):
 
 
 def test_every_retry_was_judged_once(run, small):
-    assert run.stub.calls == small.steps * small.failures * small.group
+    assert run.stub.calls == small.steps * small.prompts_per_step * small.num_generations
 
 
 def test_training_changes_the_adapter_and_not_the_base(run):
@@ -166,7 +166,7 @@ def test_a_finished_run_is_loaded_not_trained_again(run, small, failures, load_n
 def resumed(small, failures, load_nano, tmp_path_factory):
     """The same run, killed in step 2 after a checkpoint in step 1, and run again."""
     out = tmp_path_factory.mktemp("resumed") / "train"
-    killed = Alternating(fail_at=small.failures * small.group + 1)
+    killed = Alternating(fail_at=small.prompts_per_step * small.num_generations + 1)
     with pytest.raises(KeyboardInterrupt):
         train(*load_nano(), killed.task, failures, small, out, seed=5, save_steps=1)
     assert (out / "checkpoint-1").exists() and not (out / "adapter").exists()
@@ -179,7 +179,7 @@ def resumed(small, failures, load_nano, tmp_path_factory):
 
 def test_a_killed_run_goes_on_where_it_was(run, resumed, small):
     """Step 2 alone is made again, no step is logged twice, and the steps are those of the whole run."""
-    assert resumed.stub.calls == small.failures * small.group
+    assert resumed.stub.calls == small.prompts_per_step * small.num_generations
     assert [line["step"] for line in resumed.log] == [1, 2]
     for key in ("reward", "reflection_tokens", "learning_rate"):
         assert [line[key] for line in resumed.log] == pytest.approx([line[key] for line in run.log]), key
@@ -282,7 +282,7 @@ def test_minus_one_for_a_failed_retry_is_the_same_training(run, small, failures,
 def test_advantages_that_are_not_scaled(run, small, failures, load_nano, tmp_path):
     """Rewards of half ones: the deviation is 0.53, so without it the gradient is about half."""
     train(*load_nano(), Alternating().task, failures, changed(small, arm="unscaled", steps=1), tmp_path, seed=5)
-    deviation = torch.tensor([0.0, 1.0] * (small.group // 2)).std()
+    deviation = torch.tensor([0.0, 1.0] * (small.num_generations // 2)).std()
     ours, theirs = (read_jsonl(path / "log.jsonl")[0]["grad_norm"] for path in (tmp_path, run.out))
     assert ours / theirs == pytest.approx(float(deviation), rel=0.05)
 
@@ -295,9 +295,9 @@ def test_plain_grpo_answers_the_task_alone(small, failures, problems, load_nano,
     stub, profile = Alternating(), changed(small, arm="first")
     train(*load_nano(), stub.task, failures, profile, tmp_path, seed=5)
     log = read_jsonl(tmp_path / "log.jsonl")
-    assert stub.calls == small.steps * small.failures * small.group
+    assert stub.calls == small.steps * small.prompts_per_step * small.num_generations
     assert all(0 < line["reflection_tokens"] <= small.attempt_tokens and line["grad_norm"] > 0 for line in log)
-    batch = small.failures * small.group
+    batch = small.prompts_per_step * small.num_generations
     assert [line["sampled_tokens"] for line in log] == [round(line["reflection_tokens"] * batch) for line in log]
 
 
@@ -321,7 +321,7 @@ def rollouts(nano, small, failures):
         state=SimpleNamespace(global_step=0),
         accelerator=SimpleNamespace(unwrap_model=lambda m: m, process_index=0),
     )
-    prompts = [rows[i]["prompt"] for i in (3, 0) for _ in range(small.group)]
+    prompts = [rows[i]["prompt"] for i in (3, 0) for _ in range(small.num_generations)]
     expected = [prompt_ids(tokenizer, prompt) for prompt in prompts]
     cut, whole = (ReflectRetry(TASK, small, rows, 1, keep)(prompts, trainer) for keep in (False, True))
     return SimpleNamespace(expected=expected, cut=cut, whole=whole, trainer=trainer)
@@ -330,17 +330,20 @@ def rollouts(nano, small, failures):
 def test_a_batch_written_in_parts_is_the_same(rollouts, nano, small, failures):
     """`rows` bounds memory and decides nothing: one group at a time gives the rollouts of both together."""
     rows = training_rows(TASK, failures)
-    prompts = [rows[i]["prompt"] for i in (3, 0) for _ in range(small.group)]
-    one_by_one = dataclasses.replace(small, rows=small.group + 1)
+    prompts = [rows[i]["prompt"] for i in (3, 0) for _ in range(small.num_generations)]
+    one_by_one = dataclasses.replace(small, rollout_batch_size=small.num_generations + 1)
     rollout = ReflectRetry(TASK, one_by_one, rows, 1)
-    assert [[copies for _, copies in part] for part in rollout.parts(prompts)] == [[small.group], [small.group]]
+    assert [[copies for _, copies in part] for part in rollout.parts(prompts)] == [
+        [small.num_generations],
+        [small.num_generations],
+    ]
     assert rollout(prompts, rollouts.trainer) == rollouts.cut
 
 
 def test_groups_share_their_prompt(rollouts, small):
     assert rollouts.cut["prompt_ids"] == rollouts.whole["prompt_ids"] == rollouts.expected
     reflections = rollouts.cut["completion_ids"]
-    assert len({tuple(ids) for ids in reflections[: small.group]}) > 1  # and are sampled apart
+    assert len({tuple(ids) for ids in reflections[: small.num_generations]}) > 1  # and are sampled apart
 
 
 def test_completions_are_the_reflections(rollouts, small):
@@ -358,7 +361,7 @@ def test_completions_are_the_reflections(rollouts, small):
 
 def test_the_arm_that_rewards_both_marks_reflection_and_retry(rollouts, small, failures):
     rows = training_rows(TASK, failures)
-    prompts = [rows[i]["prompt"] for i in (3, 0) for _ in range(small.group)]
+    prompts = [rows[i]["prompt"] for i in (3, 0) for _ in range(small.num_generations)]
     rollout = ReflectRetry(TASK, changed(small, arm="both"), rows, 1)
     both, tokenizer = rollout(prompts, rollouts.trainer), rollouts.trainer.processing_class
     assert both["completion_ids"] == rollouts.whole["completion_ids"] and both["retry"] == rollouts.whole["retry"]

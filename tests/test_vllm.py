@@ -121,7 +121,7 @@ def test_a_step_with_vllm_corrects_for_what_vllm_saw(small, failures, tmp_path, 
     task = TASK._replace(verify=by_length)
     train(*models.load(profile), task, failures, profile, tmp_path, 1, whole_transcript=whole_transcript)
     [engine] = engines
-    batch = profile.failures * profile.group
+    batch = profile.prompts_per_step * profile.num_generations
     assert engine.asked == [(batch, profile.train_reflection_tokens), (batch, profile.retry_tokens)] * 2
     assert engine.synced == 2  # the weights of every step
     expected = torch.full_like(torch.cat(ratios), torch.tensor(-off).exp().item())

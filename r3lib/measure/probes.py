@@ -60,7 +60,7 @@ def rounds(
                     if number and reflect:
                         loop.reflect()
                         tokens[number] += loop.written("reflection")
-                    _, verdicts = loop.retry(ask) if number else loop.attempt()
+                    verdicts = loop.verify(loop.retry(ask) if number else loop.attempt())
                     tokens[number] += loop.written("retry" if number else "attempt")
                     for i, verdict in zip(rows, verdicts):
                         solved[i] = int(verdict.ok)

@@ -25,7 +25,7 @@ from r3lib.loop import Loop
 from r3lib.nano import calls, corpus
 from r3lib.problems import countdown, countdown_data, function_calling_data
 from r3lib.stats import wilson
-from r3lib.tasks import Task, Verdict
+from r3lib.tasks import Task
 
 
 class Given(NamedTuple):
@@ -83,8 +83,8 @@ def measure(
         old = counts.setdefault(name, [0, 0])
         counts[name] = [old[0] + sum(hits), old[1] + len(hits)]
 
-    def right(found: tuple[list[str], list[Verdict]]) -> list[bool]:
-        return [verdict.ok for verdict in found[1]]
+    def right(loop: Loop, texts: list[str]) -> list[bool]:
+        return [verdict.ok for verdict in loop.verify(texts)]
 
     def begin(chunk: list[Given], temperature: float | None = None) -> Loop:
         conversation = Conversation(model, tokenizer, seed)
@@ -92,9 +92,10 @@ def measure(
 
     for start in range(0, len(rows), profile.rollout_batch_size):
         chunk = rows[start : start + profile.rollout_batch_size]
-        count("first try, greedy", right(begin(chunk, 0.0).attempt()))
+        greedy = begin(chunk, 0.0)
+        count("first try, greedy", right(greedy, greedy.attempt()))
         loop = begin(chunk)
-        first = right(loop.attempt())
+        first = right(loop, loop.attempt())
         count("first try", first)
         failed = [i for i, ok in enumerate(first) if not ok]
         if not failed:
@@ -111,7 +112,7 @@ def measure(
         for name, words in given.items():
             loop.conversation.rewind(here)
             own = loop.reflect(words)
-            hits = right(loop.retry())
+            hits = right(loop, loop.retry())
             count(name, hits)
         worked = [text.startswith(openings) for text in own]
         are_right = [row.is_right(text) for row, text in zip(chunk, own)]
@@ -119,7 +120,7 @@ def measure(
         count("worked reflections that are right", [r for r, w in zip(are_right, worked) if w])
         count("retry after its own worked reflection", [hit for hit, w in zip(hits, worked) if w])
         loop.conversation.rewind(here)
-        count("blind retry", right(loop.retry(prompts.BLIND_RETRY)))
+        count("blind retry", right(loop, loop.retry(prompts.BLIND_RETRY)))
     return counts
 
 

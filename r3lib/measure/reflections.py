@@ -57,14 +57,13 @@ def reflect(
         for start in tqdm(range(0, len(failures), size), desc=desc, unit="batch", leave=None):
             rows = failures[start : start + size]
             loop = Loop(Conversation(model, tokenizer, seed), task, [row["problem"] for row in rows], profile)
-            _, why = loop.attempt([row.get("answer_ids") or row["answer"] for row in rows])
+            loop.attempt([row.get("answer_ids") or row["answer"] for row in rows])
             loop.conversation.tell_apart()
-            texts = loop.reflect()
-            retries, verdicts = loop.retry()
-            for row, *found, verdict, transcript in zip(
-                rows, why, texts, retries, verdicts, loop.conversation.transcripts
-            ):
-                out.append(Reflected(row["problem"], row["answer"], *found, verdict.ok, transcript))
+            why, texts = loop.verify([row["answer"] for row in rows]), loop.reflect()
+            retries = loop.retry()
+            found = zip(rows, why, texts, retries, loop.verify(retries), loop.conversation.transcripts)
+            for row, reason, text, retry, verdict, transcript in found:
+                out.append(Reflected(row["problem"], row["answer"], reason, text, retry, verdict.ok, transcript))
     return out
 
 
