@@ -12,7 +12,7 @@ from r3lib import failures
 from r3lib.evaluate import evaluate
 from r3lib.files import R3Error, read_json
 from r3lib.measure import probes
-from r3lib.measure.probes import first_tries, pass_at, rounds
+from r3lib.measure.probes import first_tries, rounds
 from r3lib.problems.countdown import TASK
 
 PROBLEMS = [{"numbers": [i, 10, 20], "target": 30 + i} for i in range(1, 4)]

@@ -12,7 +12,7 @@ from r3lib.machine import doctor, schedule
 from r3lib.machine.cli import assignments
 from r3lib.machine.profiles import PARTNERS, override, profile
 from r3lib.measure import readiness
-from r3lib.pages import card, page, report
+from r3lib.pages import card, page, report, tables
 from r3lib.problems import splits
 
 README = ROOT / "README.md"
@@ -42,9 +42,9 @@ def reproduce(options: argparse.Namespace) -> None:
     stored_folder = RESULTS / task.name / chosen.name
     stored = report.collect(stored_folder) if stored_folder.exists() else None
     page.one_run(f"R3, {task.name}", runs, out, stored)
-    print("\n" + report.plain(report.table(runs, chosen.temperature)))
+    print("\n" + tables.plain(report.table(runs, chosen.temperature)))
     if stored:
-        print("\nThe stored runs beside it:\n" + report.plain(report.table(stored, chosen.temperature)))
+        print("\nThe stored runs beside it:\n" + tables.plain(report.table(stored, chosen.temperature)))
     print(f"\nTables, plots and conversations: {out / 'report.html'}\nAdapter and its card: {adapter}")
     if options.push_to_hub:
         print(f"On the hub: {card.push(adapter, options.push_to_hub)}")
@@ -94,7 +94,7 @@ def readiness_(_: argparse.Namespace) -> None:
         folder = Path(chosen.model)
         write_json(folder / "readiness.json", measured)
         report.insert(folder / "README.md", "readiness", readiness.table(measured))
-        print(f"{folder.name}, {name}\n" + report.plain(readiness.table(measured)))
+        print(f"{folder.name}, {name}\n" + tables.plain(readiness.table(measured)))
 
 
 def doctor_(_: argparse.Namespace) -> None:
