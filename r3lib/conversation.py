@@ -132,6 +132,7 @@ class Conversation:
         self.transcripts: list[Transcript] = []
         self.keys: list[int] = []
         self.samples: list[int] = []
+        self._queue: list[list[int]] = []  # tokens of each transcript that are not yet in the cache
         self._ends = torch.tensor(end_tokens(model, tokenizer), device=model.device)
         self._logits: torch.Tensor | None = None  # (rows, vocabulary) after the last token read
 
@@ -147,7 +148,7 @@ class Conversation:
         self._mask = torch.zeros(rows, 0, dtype=torch.long, device=device)
         self.keys, self.samples = [fingerprint(ids) for ids in prompts], [0] * rows
         for row, ids in enumerate(prompts):
-            self._append(row, span, ids)  # _queue: tokens of the transcript that are not yet in the cache
+            self._append(row, span, ids)
 
     def say(self, texts: str | list[str], span: str) -> None:
         """The user's next message, one for all or one for each; closes the assistant's turn where it was cut off."""
@@ -243,10 +244,10 @@ class Conversation:
 
     def read(self) -> None:
         """Bring every queued token into the cache (prefill)."""
-        longest = max(map(len, self._queue))
+        longest = max(map(len, self._queue), default=0)
         if not longest and self._logits is not None:
             return
-        if not all(self._queue):
+        if not self._queue or not all(self._queue):
             raise ValueError("Some conversations have nothing to answer: say something in every one before reply().")
         pad = self.tokenizer.pad_token_id
         ids = torch.tensor([[pad] * (longest - len(q)) + q for q in self._queue], device=self.model.device)

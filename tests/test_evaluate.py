@@ -21,8 +21,8 @@ PROBLEMS = [{"numbers": [i, 10, 20], "target": 30 + i} for i in range(1, 5)]
 RIGHT = [f"<answer>{i} + 10 + 20</answer>" for i in range(1, 5)]
 BAD = "<answer>10 + 20</answer>"
 REFLECTIONS = ["I left out a number.", "The sum 3 + 10 + 20 is it.", "I am sorry."]
-# attempts of all four, then for the three that failed: reflections, then own, blind, again, generic, shuffled and
-# redacted retries; only the second reflection has something to redact
+# attempts of all four, then for the three that failed: reflections, then own, blind, again and generic retries, the
+# redacted retry of the second, whose reflection alone has something to redact, and last the shuffled retries
 REPLIES = [
     [RIGHT[0], "None.", BAD, "<answer>4 + 10 - 20</answer>"],
     REFLECTIONS,
@@ -30,8 +30,8 @@ REPLIES = [
     [BAD, RIGHT[2], BAD],
     [BAD, RIGHT[2], RIGHT[3]],
     [BAD, BAD, RIGHT[3]],
+    [RIGHT[2]],
     [RIGHT[1], RIGHT[2], BAD],
-    [BAD, RIGHT[2], RIGHT[3]],
 ]
 
 
@@ -77,7 +77,8 @@ def test_tokens_are_those_that_each_arm_sampled(scripted_run, tiny):
         return sum(len(tiny[1](text)["input_ids"]) for text in texts)
 
     own, reflections = count(REPLIES[2]), count(REFLECTIONS)
-    sampled = dict(zip(("blind", "again", "generic", "shuffled", "redacted"), map(count, REPLIES[3:])))
+    sampled = dict(zip(("blind", "again", "generic", "redacted", "shuffled"), map(count, REPLIES[3:])))
+    sampled["redacted"] += count([RIGHT[1], BAD])  # where nothing was cut, the own retry stands
     assert outcomes.tokens == {"first": count(REPLIES[0]), "second": own + reflections, **sampled}
 
 
@@ -100,13 +101,14 @@ def test_controls_follow_the_same_failed_attempt(scripted_run):
     _, ((_, attempts), *later) = scripted_run
     failed = [t.ids for t in attempts[1:]]
     assert len(later) == 7
-    for _, transcripts in later:
-        assert [t.ids[: t.spans["attempt"][1]] for t in transcripts] == failed
+    for number, (_, transcripts) in enumerate(later):
+        expected = failed[1:2] if number == 5 else failed  # redacted
+        assert [t.ids[: t.spans["attempt"][1]] for t in transcripts] == expected
 
 
 def test_controls_differ_in_the_reflection_only(scripted_run, tiny):
     tokenizer = tiny[1]
-    _, (_, _, own, blind, again, generic, other, redacted) = scripted_run
+    _, (_, _, own, blind, again, generic, redacted, other) = scripted_run
 
     def said(arm, span: str) -> list[str]:
         return [tokenizer.decode(t.tokens(span), skip_special_tokens=True).strip() for t in arm[1]]
@@ -118,7 +120,7 @@ def test_controls_differ_in_the_reflection_only(scripted_run, tiny):
     assert all(a != b for a, b in zip(said(other, "reflection"), REFLECTIONS))
     assert said(own, "retry_prompt") == said(generic, "retry_prompt") == said(other, "retry_prompt")
     assert all(TASK.ask(p) in text for p, text in zip(PROBLEMS[1:], said(own, "retry_prompt")))
-    assert said(redacted, "reflection") == [REFLECTIONS[0], "The sum … is it.", REFLECTIONS[2]]
+    assert said(redacted, "reflection") == ["The sum … is it."]
     assert said(again, "retry_prompt") == said(own, "retry_prompt")
     for arm in (blind, again):
         assert all(tuple(t.spans) == ("prompt", "attempt", "retry_prompt", "retry") for t in arm[1])
@@ -128,7 +130,7 @@ def test_controls_differ_in_the_reflection_only(scripted_run, tiny):
 
 def test_batches_keep_the_order_of_the_problems(tiny, small, scripted):
     """Two batches of two, one of them solved at once: it asks for no retries. Nothing to redact: no such retry."""
-    scripted(module, [[BAD, RIGHT[1]], ["Sorry."], [RIGHT[0]], [BAD], [BAD], [BAD], [BAD], [RIGHT[2], RIGHT[3]]])
+    scripted(module, [[BAD, RIGHT[1]], ["Sorry."], [RIGHT[0]], [BAD], [BAD], [BAD], [RIGHT[2], RIGHT[3]], [BAD]])
     outcomes = evaluate(*tiny, TASK, PROBLEMS, dataclasses.replace(small, rollout_batch_size=2), 1.0)
     assert outcomes.right["first"] == [0, 1, 1, 1] and outcomes.right["second"] == [1, 1, 1, 1]
     assert outcomes.right["blind"] == [0, 1, 1, 1]
@@ -146,6 +148,38 @@ def test_the_real_model_repeats_with_its_seed(nano, small, problems):
     assert all(later >= first for arm in RETRIES for first, later in zip(one.right["first"], one.right[arm]))
 
 
+@pytest.mark.parametrize("size", [1, 3])
+def test_outcomes_do_not_depend_on_the_batch(nano, small, problems, size):
+    """Neither verdicts nor texts nor counts of tokens, shuffled reflections included."""
+    whole, parts = (
+        evaluate(*nano, TASK, problems, dataclasses.replace(small, rollout_batch_size=n, reflection_tokens=40), 1.0, 4)
+        for n in (8, size)
+    )
+    assert whole == parts and sum(whole.right["first"]) < len(problems) - 1
+
+
+def test_the_order_of_the_problems_decides_nothing(nano, small, problems):
+    forth, back = (evaluate(*nano, TASK, rows, small, 1.0, 4) for rows in (problems, problems[::-1]))
+    assert {arm: bits[::-1] for arm, bits in back.right.items()} == forth.right
+    assert back.reflection_tokens[::-1] == forth.reflection_tokens and back.tokens == forth.tokens
+
+
+def test_retries_are_sampled_at_the_temperature(nano, small, problems, monkeypatch):
+    """Every message of an evaluation: none is greedy, none is cut at another message's length."""
+    asked = []
+    real = module.Conversation.reply
+
+    def reply(self, span, max_new_tokens, temperature):
+        asked.append((span, max_new_tokens, temperature))
+        return real(self, span, max_new_tokens, temperature)
+
+    monkeypatch.setattr(module.Conversation, "reply", reply)
+    lengths = dataclasses.replace(small, attempt_tokens=7, reflection_tokens=11, retry_tokens=9, temperature=0.3)
+    evaluate(*nano, TASK, problems, lengths, 0.8)
+    assert {(span, length) for span, length, _ in asked} == {("attempt", 7), ("reflection", 11), ("retry", 9)}
+    assert {temperature for *_, temperature in asked} == {0.8}
+
+
 def test_outcomes_survive_their_file(scripted_run):
     outcomes, _ = scripted_run
     assert Outcomes.from_json(json.loads(json.dumps(outcomes.to_json()))) == outcomes
@@ -156,20 +190,25 @@ def test_outcomes_survive_their_file(scripted_run):
 
 @pytest.mark.parametrize("n", [2, 3, 5, 40])
 def test_shuffled_reflections_are_somebody_elses(n):
-    own = [f"reflection {i}" for i in range(n)]
+    own = [({"number": i}, f"reflection {i}") for i in range(n)]
     for seed in range(20):
         out = shuffled(own, seed)
-        assert sorted(out) == sorted(own) and all(a != b for a, b in zip(out, own))
-    assert own == [f"reflection {i}" for i in range(n)]
+        assert sorted(out) == sorted(text for _, text in own) and all(a != b for a, (_, b) in zip(out, own))
 
 
 def test_shuffling_depends_on_the_seed():
-    own = [str(i) for i in range(12)]
+    own = [({"number": i}, str(i)) for i in range(12)]
     assert shuffled(own, 1) == shuffled(own, 1) != shuffled(own, 2)
 
 
+def test_shuffling_does_not_depend_on_the_order_of_the_problems():
+    own = [({"number": i}, str(i)) for i in range(12)]
+    given = dict(zip((text for _, text in own), shuffled(own, 1)))
+    assert dict(zip((text for _, text in own[::-1]), shuffled(own[::-1], 1))) == given
+
+
 def test_a_lone_reflection_is_replaced_by_the_generic_sentence():
-    assert shuffled(["mine"], 0) == [prompts.GENERIC_REFLECTION]
+    assert shuffled([({}, "mine")], 0) == [prompts.GENERIC_REFLECTION]
 
 
 # intervals

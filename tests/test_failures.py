@@ -11,6 +11,7 @@ from datasets import Dataset
 
 from r3lib import failures
 from r3lib.files import R3Error
+from r3lib.problems.countdown import TASK as COUNTDOWN
 from r3lib.tasks import Task, Verdict
 
 TASK = Task(
@@ -38,10 +39,10 @@ def one_problem_at_a_time(parts, samples: int):
 def build(tiny, profile, tmp_path, scripted):
     """build(replies, seed): the failure set in tmp_path/set, made from scripted parts."""
 
-    def call(replies, seed: int = 0, problems=PROBLEMS, **changes) -> Dataset:
+    def call(replies, seed: int = 0, problems=PROBLEMS, fresh: bool = False, **changes) -> Dataset:
         changed = dataclasses.replace(profile, **changes)
         scripted(failures, one_problem_at_a_time(replies, changed.failure_samples))
-        return failures.build(*tiny, TASK, problems, changed, tmp_path / "set", seed)
+        return failures.build(*tiny, TASK, problems, changed, tmp_path / "set", seed, fresh)
 
     return call
 
@@ -64,7 +65,7 @@ def test_distinct_wrong_answers_are_kept_with_their_difficulty(build):
     dataset = build(REPLIES)
     assert rows(dataset) == WHOLE
     assert dataset[0]["kind"] == "echo" and dataset[0]["reason"] == "It is red."
-    assert set(dataset.column_names) == {"problem", "answer", "kind", "reason", "difficulty"}
+    assert set(dataset.column_names) == {"problem", "answer", "answer_ids", "kind", "reason", "difficulty"}
 
 
 def test_the_model_is_asked_through_the_chat_template(tiny, profile, tmp_path, scripted):
@@ -79,10 +80,8 @@ def test_the_model_is_asked_through_the_chat_template(tiny, profile, tmp_path, s
 
 
 def test_a_real_model_builds_it_and_its_seed_repeats_it(tiny, small, problems, tmp_path):
-    from r3lib.problems.countdown import TASK as countdown
-
     first, same, other = (
-        failures.build(*tiny, countdown, problems[:2], small, tmp_path / name, seed)["answer"]
+        failures.build(*tiny, COUNTDOWN, problems[:2], small, tmp_path / name, seed)["answer"]
         for name, seed in (("a", 1), ("b", 1), ("c", 2))
     )
     assert first == same
@@ -119,21 +118,72 @@ def test_a_set_that_cannot_be_written_is_whole_or_absent(build, tmp_path, monkey
     assert rows(build([])) == WHOLE
 
 
-def test_parts_with_another_seed_are_not_mixed_in(build):
-    with pytest.raises(KeyboardInterrupt):
-        build(killed(REPLIES[:1]))
-    other = [["red", "red", "red", "rat"] + ["blue"] * 4, ["green"] * 4]
-    assert rows(build(other, seed=1)) == [("red", "rat", 0.25)]
+CHANGES = {
+    "seed": {"seed": 1},
+    "problems": {"problems": [{"word": w} for w in ("one", "two", "six")]},
+    "temperature": {"temperature": 0.25},
+    "attempt_tokens": {"attempt_tokens": 7},
+    "failure_samples": {"failure_samples": 2},
+}
 
 
-@pytest.mark.parametrize("change", [{"rows": 1}, {"problems": [{"word": w} for w in ("one", "two", "six")]}])
-def test_parts_of_other_problems_are_not_mixed_in(build, change):
+@pytest.mark.parametrize("field", CHANGES)
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_set_or_its_parts_that_were_made_by_something_else_are_not_used(build, tmp_path, field, whole):
+    """Told in one sentence, with both values and what to delete; `fresh` deletes it and begins anew."""
+    if whole:
+        build(REPLIES)
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            build(killed(REPLIES[:1]))
+    folder = tmp_path / ("set" if whole else "set.parts")
+    with pytest.raises(R3Error, match=rf"{folder} was made with {field} \S+, not \S+: delete {folder}, or add --fresh"):
+        build([], **CHANGES[field])
+    change = {"problems": PROBLEMS, "failure_samples": 4} | CHANGES[field]
+    words = [problem["word"] for problem in change["problems"]]
+    samples = change["failure_samples"]
+    replies = [[w for word in words[i : i + 2] for w in [word] * (samples - 1) + ["bad"]] for i in (0, 2)]
+    assert rows(build(replies, fresh=True, **CHANGES[field])) == [(word, "bad", 1 / samples) for word in words]
+
+
+def test_a_killed_build_resumes_with_another_batch_size(build):
+    """The out-of-memory advice is to lower it: what is finished is kept, and nothing is drawn otherwise."""
     with pytest.raises(KeyboardInterrupt):
         build(killed(REPLIES[:1]))
-    size = change.get("rows", 2)
-    words = [p["word"] for p in change.get("problems", PROBLEMS)]
-    replies = [[w for word in words[i : i + size] for w in (word, word, word, "bad")] for i in range(0, 3, size)]
-    assert rows(build(replies, **change)) == [(word, "bad", 0.25) for word in words]
+    assert rows(build(REPLIES[1:], rollout_batch_size=1)) == WHOLE
+
+
+def test_the_batch_size_changes_no_failure(tiny, small, problems, tmp_path):
+    one, all_at_once = (
+        failures.build(
+            *tiny, COUNTDOWN, problems, dataclasses.replace(small, rollout_batch_size=n), tmp_path / str(n), 3
+        ).to_list()
+        for n in (1, 250)
+    )
+    assert one == all_at_once
+
+
+def test_the_tokens_of_an_answer_are_those_that_were_written(nano, small, problems, tmp_path):
+    """The end of turn included, where the model wrote one: training puts them where evaluation has them."""
+    model, tokenizer = nano
+    whole = dataclasses.replace(small, attempt_tokens=32)
+    found = failures.build(*nano, COUNTDOWN, problems, whole, tmp_path / "set", 1)
+    assert all(tokenizer.decode(r["answer_ids"], skip_special_tokens=True).strip() == r["answer"] for r in found)
+    assert any(r["answer_ids"][-1] == tokenizer.eos_token_id for r in found)
+
+
+def test_answers_are_sampled_as_the_profile_says(nano, small, problems, tmp_path, monkeypatch):
+    """At its temperature and length, and each sample apart."""
+    asked, real = [], failures.Conversation.reply
+
+    def reply(self, span, max_new_tokens, temperature):
+        asked.append((span, max_new_tokens, temperature, tuple(self.samples), self.seed))
+        return real(self, span, max_new_tokens, temperature)
+
+    monkeypatch.setattr(failures.Conversation, "reply", reply)
+    profile = dataclasses.replace(small, temperature=0.6, attempt_tokens=9, retry_tokens=5, failure_samples=3)
+    failures.build(*nano, COUNTDOWN, problems[:2], profile, tmp_path / "set", 7)
+    assert asked == [("attempt", 9, 0.6, (0, 1, 2) * 2, (7,))]
 
 
 def test_nothing_wrong_is_an_error_that_says_what_to_do(build, tmp_path):

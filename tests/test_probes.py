@@ -68,14 +68,16 @@ def test_pass_at_k_is_the_share_of_draws_with_a_right_one():
         pass_at(6, right, count)
 
 
-def test_all_questions_are_written_once(small, tmp_path, monkeypatch):
-    profile = dataclasses.replace(small, test_problems=4, temperature=0.7)
+def test_all_questions_are_written_once(small, problems, tmp_path, monkeypatch):
+    profile, test = dataclasses.replace(small, temperature=0.7), problems[:4]
     with pytest.raises(R3Error, match="run the experiment of this seed first"):
-        probes.run(TASK, profile, 0, tmp_path, tmp_path / "adapter")
-    (tmp_path / "adapter").mkdir()
+        probes.run(TASK, profile, 0, tmp_path, test, tmp_path / "adapter")
+    for name in ("adapter", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "adapter_model.safetensors").write_bytes(name.encode())
     load = probes.models.load
     monkeypatch.setattr(probes.models, "load", lambda profile, adapter=None: load(profile))
-    probes.run(TASK, profile, 0, tmp_path, tmp_path / "adapter", other=tmp_path / "other")
+    probes.run(TASK, profile, 0, tmp_path, test, tmp_path / "adapter", other=tmp_path / "other")
     found = {path.stem: read_json(path) for path in tmp_path.glob("probes-*.json")}
     assert set(found) == {"probes-vanilla", "probes-trained", "probes-transfer"}
     assert found["probes-vanilla"]["answers"] == found["probes-trained"]["answers"]  # the same model, here
@@ -85,17 +87,35 @@ def test_all_questions_are_written_once(small, tmp_path, monkeypatch):
     assert [len(bits) for bits in answers["reflect-T0.7"]["right"]] == [4] * (1 + probes.ROUNDS)
     assert set(found["probes-transfer"]["answers"]) == {"reflect-T0.7", "blind-T0.7"}
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("probes-*.json")}
-    probes.run(TASK, profile, 0, tmp_path, tmp_path / "adapter", other=tmp_path / "other")
+    probes.run(TASK, profile, 0, tmp_path, test, tmp_path / "adapter", other=tmp_path / "other")
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.glob("probes-*.json")}
 
 
-def test_a_task_with_long_answers_is_asked_less(small, tmp_path, monkeypatch):
+def test_a_task_with_long_answers_is_asked_less(small, problems, tmp_path, monkeypatch):
     (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_model.safetensors").write_bytes(b"")
     load = probes.models.load
     monkeypatch.setattr(probes.models, "load", lambda profile, adapter=None: load(profile))
     monkeypatch.setattr(probes, "TEMPERATURES", ())
     monkeypatch.setitem(probes.FEWER, "countdown", (2, 3))
-    probes.run(TASK, dataclasses.replace(small, test_problems=4), 0, tmp_path, tmp_path / "adapter")
+    probes.run(TASK, small, 0, tmp_path, problems[:4], tmp_path / "adapter")
     found = read_json(tmp_path / "probes-vanilla.json")
     tries = found["answers"]["tries"]
     assert (found["n"], len(tries["right"]), tries["of"]) == (2, 2, 3)
+
+
+def test_answers_of_another_adapter_are_not_used(small, problems, tmp_path, monkeypatch):
+    (tmp_path / "adapter").mkdir()
+    weights = tmp_path / "adapter" / "adapter_model.safetensors"
+    weights.write_bytes(b"one")
+    load = probes.models.load
+    monkeypatch.setattr(probes.models, "load", lambda profile, adapter=None: load(profile))
+    monkeypatch.setattr(probes, "TEMPERATURES", ())
+    monkeypatch.setitem(probes.FEWER, "countdown", (2, 2))
+    probes.run(TASK, small, 0, tmp_path, problems, tmp_path / "adapter")
+    weights.write_bytes(b"two")
+    with pytest.raises(R3Error, match="probes-trained.json was made with adapter .*: delete .*probes-trained.json, or"):
+        probes.run(TASK, small, 0, tmp_path, problems, tmp_path / "adapter")
+    probes.run(TASK, small, 0, tmp_path, problems, tmp_path / "adapter", fresh=True)
+    found = [read_json(tmp_path / f"probes-{name}.json")["adapter"] for name in ("vanilla", "trained")]
+    assert found[0] is None and found[1] == probes.hash_file(weights)

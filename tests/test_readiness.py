@@ -54,8 +54,8 @@ class Scripted:
     def __init__(self, rows):
         self.rows, self.follows = rows, [False] * len(rows)
 
-    def start(self, prompts):
-        assert len(prompts) == len(self.rows)
+    def open(self, task, problems):
+        assert problems == [row.problem for row in self.rows]
 
     def mark(self):
         return None
@@ -70,7 +70,11 @@ class Scripted:
         pass
 
     def put(self, texts, span):
+        self.put_there = texts
         self.follows = [row.is_right(text) for row, text in zip(self.rows, texts)]
+
+    def texts(self, span):
+        return self.put_there
 
     def reply(self, span, length, temperature):
         if span == "reflection":
@@ -86,7 +90,6 @@ def test_every_count_is_of_what_its_name_says(name, monkeypatch):
     chosen = config.quick(profile("nano", name), rollout_batch_size=len(rows))
     task = splits.TASKS[name]._replace(verify=lambda problem, text: type("V", (), {"ok": text == "right"}))
     monkeypatch.setattr(readiness, "Conversation", lambda *_: Scripted(list(rows)))
-    monkeypatch.setattr(readiness, "prompt_ids", lambda *_: [0])
     counts = readiness.measure(None, None, task, rows, chosen)
     n, half = len(rows), len(rows) // 2
     assert counts == {

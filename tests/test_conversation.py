@@ -1,4 +1,4 @@
-"""The reflect-retry loop: recorded tokens against the chat template, cached logits against plain forwards."""
+"""Conversations: recorded tokens against the chat template, cached logits against plain forwards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 import trl
 from peft import get_peft_model
 
-from r3lib import models, prompts
+from r3lib import models, nf4_cpu, prompts
 from r3lib.conversation import DATE, SPANS, Conversation, Transcript, prompt_ids
 from r3lib.files import DATA, read_jsonl
 from r3lib.machine.profiles import PROFILES
@@ -29,29 +29,31 @@ def either(request):
 
 
 def begin(model, tokenizer, problems, seed=0) -> Conversation:
-    talk = Conversation(model, tokenizer, len(problems), seed)
-    talk.start([prompt_ids(tokenizer, TASK.messages(p)) for p in problems])
-    return talk
+    conversation = Conversation(model, tokenizer, seed)
+    conversation.open(TASK, problems)
+    return conversation
 
 
 def sampled(model, tokenizer, problems, seed=0) -> Conversation:
     """A whole conversation, sampled, its messages cut off or not."""
-    talk = begin(model, tokenizer, problems, seed)
-    talk.reply("attempt", 7, 1.0)
-    talk.say(TASK.reflect_prompt, "reflection_prompt")
-    talk.reply("reflection", 9, 1.0)
-    talk.say([TASK.ask(p) for p in problems], "retry_prompt")
-    talk.reply("retry", 7, 1.0)
-    return talk
+    conversation = begin(model, tokenizer, problems, seed)
+    conversation.reply("attempt", 7, 1.0)
+    conversation.say(TASK.reflect_prompt, "reflection_prompt")
+    conversation.reply("reflection", 9, 1.0)
+    conversation.say([TASK.ask(p) for p in problems], "retry_prompt")
+    conversation.reply("retry", 7, 1.0)
+    return conversation
 
 
-def assert_cache_is_exact(talk: Conversation, tolerance: float) -> None:
+def assert_cache_is_exact(conversation: Conversation, tolerance: float) -> None:
     """The next-token logits of every row are those of a plain forward over its unpadded transcript."""
-    talk.read()
-    for row, transcript in enumerate(talk.transcripts):
+    conversation.read()
+    for row, transcript in enumerate(conversation.transcripts):
         with torch.no_grad():
-            plain = talk.model(input_ids=torch.tensor([transcript.ids], device=talk.model.device)).logits[0, -1]
-        torch.testing.assert_close(talk._logits[row], plain, atol=tolerance, rtol=0)
+            plain = conversation.model(
+                input_ids=torch.tensor([transcript.ids], device=conversation.model.device)
+            ).logits[0, -1]
+        torch.testing.assert_close(conversation._logits[row], plain, atol=tolerance, rtol=0)
 
 
 @contextmanager
@@ -104,14 +106,14 @@ def test_grown_conversation_is_the_tokenized_whole(tiny, problems, template):
     if template:
         tokenizer.chat_template = (TEMPLATES / template).read_text()
     said = ("<answer>1 + 2</answer>", "I forgot a number. Use 3 * (4 + 5).", "<answer>3 * (4 + 5)</answer>")
-    talk = begin(model, tokenizer, problems)
+    conversation = begin(model, tokenizer, problems)
     asks = [TASK.ask(p) for p in problems]
-    talk.put([said[0]] * len(problems), "attempt")
-    talk.say(TASK.reflect_prompt, "reflection_prompt")
-    talk.put([said[1]] * len(problems), "reflection")
-    talk.say(asks, "retry_prompt")
-    talk.put([said[2]] * len(problems), "retry")
-    for ask, transcript in zip(asks, talk.transcripts):
+    conversation.put([said[0]] * len(problems), "attempt")
+    conversation.say(TASK.reflect_prompt, "reflection_prompt")
+    conversation.put([said[1]] * len(problems), "reflection")
+    conversation.say(asks, "retry_prompt")
+    conversation.put([said[2]] * len(problems), "retry")
+    for ask, transcript in zip(asks, conversation.transcripts):
         users, assistants = (ask, TASK.reflect_prompt, ask), said
         messages = [
             m
@@ -120,7 +122,7 @@ def test_grown_conversation_is_the_tokenized_whole(tiny, problems, template):
         ]
         whole = tokenizer.apply_chat_template(messages, tokenize=False)
         assert transcript.ids + tokenizer("<|im_end|>\n")["input_ids"] == tokenizer(whole)["input_ids"]
-    assert talk.texts("reflection") == [said[1]] * len(problems)
+    assert conversation.texts("reflection") == [said[1]] * len(problems)
 
 
 FAMILIES = {  # TRL's copy of each family's template: the tokens it needs, the one that ends a turn
@@ -168,14 +170,14 @@ def test_the_reflection_span_of_a_call_is_exact_in_every_family(family, calls):
     """The reflection's tokens are its text's, and what surrounds it is what the template gives for the whole."""
     model, tokenizer = family
     said = ('[{"name": "a", "arguments": {}}]', "I chose the wrong tool.", '[{"name": "b", "arguments": {"x": 5}}]')
-    talk = Conversation(model, tokenizer, len(calls))
-    talk.start([prompt_ids(tokenizer, CALLS.messages(p), CALLS.tools(p)) for p in calls])
-    talk.put([said[0]] * len(calls), "attempt")
-    talk.say(CALLS.reflect_prompt, "reflection_prompt")
-    talk.put([said[1]] * len(calls), "reflection")
-    talk.say([CALLS.ask(p) for p in calls], "retry_prompt")
-    talk.put([said[2]] * len(calls), "retry")
-    for problem, transcript in zip(calls, talk.transcripts):
+    conversation = Conversation(model, tokenizer)
+    conversation.open(CALLS, calls)
+    conversation.put([said[0]] * len(calls), "attempt")
+    conversation.say(CALLS.reflect_prompt, "reflection_prompt")
+    conversation.put([said[1]] * len(calls), "reflection")
+    conversation.say([CALLS.ask(p) for p in calls], "retry_prompt")
+    conversation.put([said[2]] * len(calls), "retry")
+    for problem, transcript in zip(calls, conversation.transcripts):
         turns = (CALLS.ask(problem), said[0], CALLS.reflect_prompt, said[1], CALLS.ask(problem))
         messages = [{"role": r, "content": c} for r, c in zip(("user", "assistant") * 3, turns)]
 
@@ -196,14 +198,14 @@ def test_the_reflection_span_of_a_call_is_exact_in_every_family(family, calls):
 def test_a_cut_off_message_is_closed_and_a_closed_one_is_not_closed_twice(tiny, problems):
     model, tokenizer = tiny
     end, word = tokenizer.eos_token_id, tokenizer("7")["input_ids"][0]
-    talk = begin(model, tokenizer, problems[:3])
+    conversation = begin(model, tokenizer, problems[:3])
     with dictated(model, [[end, word, word], [word, end, word]]):  # ends at once, ends at the limit, is cut off
-        texts = talk.reply("attempt", 2, 0)
-    talk.say("Again.", "retry_prompt")
+        texts = conversation.reply("attempt", 2, 0)
+    conversation.say("Again.", "retry_prompt")
     closing = "<|im_end|>\n<|im_start|>user\nAgain.<|im_end|>\n<|im_start|>assistant\n"
     assert texts == ["", "7", "77"]
-    assert [t.tokens("attempt") for t in talk.transcripts] == [[end], [word, end], [word, word]]
-    whole = [tokenizer.decode(t.ids[t.spans["attempt"][0] :]) for t in talk.transcripts]
+    assert [t.tokens("attempt") for t in conversation.transcripts] == [[end], [word, end], [word, word]]
+    whole = [tokenizer.decode(t.ids[t.spans["attempt"][0] :]) for t in conversation.transcripts]
     assert whole == [text + closing for text in texts]
 
 
@@ -211,9 +213,9 @@ def test_a_new_chat_template_is_used(tiny, problems):
     model, tokenizer = tiny[0], copy.deepcopy(tiny[1])
 
     def said() -> str:
-        talk = begin(model, tokenizer, problems[:1])
-        talk.say("Again.", "again")
-        return tokenizer.decode(talk.transcripts[0].tokens("again"))
+        conversation = begin(model, tokenizer, problems[:1])
+        conversation.say("Again.", "again")
+        return tokenizer.decode(conversation.transcripts[0].tokens("again"))
 
     assert said().endswith("<|im_start|>assistant\n")
     tokenizer.chat_template = tokenizer.chat_template.replace("<|im_start|>assistant", "<|im_start|>helper")
@@ -225,61 +227,61 @@ def test_a_new_chat_template_is_used(tiny, problems):
 
 def test_logits_after_messages_of_different_lengths(either, problems):
     model, tokenizer, tolerance = either
-    talk = sampled(model, tokenizer, problems)
-    talk.say([f"Again, {'and ' * row}once more." for row in range(len(problems))], "again")
-    assert len({len(t.ids) for t in talk.transcripts}) > 2
-    assert_cache_is_exact(talk, tolerance)
+    conversation = sampled(model, tokenizer, problems)
+    conversation.say([f"Again, {'and ' * row}once more." for row in range(len(problems))], "again")
+    assert len({len(t.ids) for t in conversation.transcripts}) > 2
+    assert_cache_is_exact(conversation, tolerance)
 
 
 def test_logits_after_select(either, problems):
     model, tokenizer, tolerance = either
-    talk = begin(model, tokenizer, problems[:4])
-    talk.reply("attempt", 5, 1.0)
-    kept = [talk.transcripts[row].ids for row in (3, 0)]
-    talk.select([3, 0])
-    assert [t.ids for t in talk.transcripts] == kept
-    talk.say(["Again.", "Say that once more, please."], "again")
-    assert_cache_is_exact(talk, tolerance)
+    conversation = begin(model, tokenizer, problems[:4])
+    conversation.reply("attempt", 5, 1.0)
+    kept = [conversation.transcripts[row].ids for row in (3, 0)]
+    conversation.select([3, 0])
+    assert [t.ids for t in conversation.transcripts] == kept
+    conversation.say(["Again.", "Say that once more, please."], "again")
+    assert_cache_is_exact(conversation, tolerance)
 
 
 def test_logits_after_fork(either, problems):
     """Copies share what was read, then go their own ways."""
     model, tokenizer, tolerance = either
-    talk = begin(model, tokenizer, problems[:3])
-    own = [t.ids[:] for t in talk.transcripts]
-    talk.fork([2, 1, 3])
-    assert [t.ids for t in talk.transcripts] == [own[row] for row in (0, 0, 1, 2, 2, 2)]
-    assert_cache_is_exact(talk, tolerance)
-    talk.reply("attempt", 6, 1.5)
-    assert talk.transcripts[3].ids != talk.transcripts[4].ids
-    talk.say([f"Again, {'and ' * row}once more." for row in range(6)], "again")
-    assert_cache_is_exact(talk, tolerance)
+    conversation = begin(model, tokenizer, problems[:3])
+    own = [t.ids[:] for t in conversation.transcripts]
+    conversation.fork([2, 1, 3])
+    assert [t.ids for t in conversation.transcripts] == [own[row] for row in (0, 0, 1, 2, 2, 2)]
+    assert_cache_is_exact(conversation, tolerance)
+    conversation.reply("attempt", 6, 1.5)
+    assert conversation.transcripts[3].ids != conversation.transcripts[4].ids
+    conversation.say([f"Again, {'and ' * row}once more." for row in range(6)], "again")
+    assert_cache_is_exact(conversation, tolerance)
 
 
 def test_logits_after_rewind(either, problems):
     """Two futures of one past: the second knows nothing of the first."""
     model, tokenizer, tolerance = either
-    talk = begin(model, tokenizer, problems[:3])
-    talk.reply("attempt", 5, 1.0)
-    past, here = [t.ids[:] for t in talk.transcripts], talk.mark()
+    conversation = begin(model, tokenizer, problems[:3])
+    conversation.reply("attempt", 5, 1.0)
+    past, here = [t.ids[:] for t in conversation.transcripts], conversation.mark()
     for text in ("Reflect on what went wrong.", "Again."):
-        talk.rewind(here)
-        assert [t.ids for t in talk.transcripts] == past
-        talk.say(text, "again")
-        assert_cache_is_exact(talk, tolerance)
-        talk.reply("retry", 5, 1.0)
+        conversation.rewind(here)
+        assert [t.ids for t in conversation.transcripts] == past
+        conversation.say(text, "again")
+        assert_cache_is_exact(conversation, tolerance)
+        conversation.reply("retry", 5, 1.0)
 
 
 def test_rewind_to_a_fork(tiny, problems):
     """Sampling twice from one fork is what drawing more reflections of one failure needs."""
-    talk = begin(*tiny, problems[:1])
-    talk.fork([3])
-    here = talk.mark()
-    talk.reply("attempt", 3, 0)
-    first = [t.ids for t in talk.transcripts]
-    talk.rewind(here)
-    talk.reply("attempt", 3, 0)
-    assert [t.ids for t in talk.transcripts] == first
+    conversation = begin(*tiny, problems[:1])
+    conversation.fork([3])
+    here = conversation.mark()
+    conversation.reply("attempt", 3, 0)
+    first = [t.ids for t in conversation.transcripts]
+    conversation.rewind(here)
+    conversation.reply("attempt", 3, 0)
+    assert [t.ids for t in conversation.transcripts] == first
 
 
 # decoding
@@ -287,13 +289,15 @@ def test_rewind_to_a_fork(tiny, problems):
 
 def test_greedy_reply_is_that_of_generate(either, problems):
     model, tokenizer, _ = either
-    talk = begin(model, tokenizer, problems)
-    batch = tokenizer.pad({"input_ids": [t.ids for t in talk.transcripts]}, return_tensors="pt").to(model.device)
+    conversation = begin(model, tokenizer, problems)
+    batch = tokenizer.pad({"input_ids": [t.ids for t in conversation.transcripts]}, return_tensors="pt").to(
+        model.device
+    )
     out = model.generate(**batch, do_sample=False, max_new_tokens=14)[:, batch["input_ids"].shape[1] :].tolist()
-    talk.reply("attempt", 14, 0)
+    conversation.reply("attempt", 14, 0)
     end = tokenizer.eos_token_id
     expected = [row[: row.index(end) + 1] if end in row else row for row in out]
-    assert [t.tokens("attempt") for t in talk.transcripts] == expected
+    assert [t.tokens("attempt") for t in conversation.transcripts] == expected
 
 
 def test_a_row_that_ended_is_not_written_to(tiny, problems, monkeypatch):
@@ -304,32 +308,32 @@ def test_a_row_that_ended_is_not_written_to(tiny, problems, monkeypatch):
     words = [t.tokens("attempt") for t in free.transcripts]
     stop = next(word for word in words[0][:5] if word not in words[1])
     monkeypatch.setattr(model.generation_config, "eos_token_id", [tokenizer.eos_token_id, stop])
-    talk = begin(model, tokenizer, problems[:3])
-    talk.reply("attempt", 8, 0)
+    conversation = begin(model, tokenizer, problems[:3])
+    conversation.reply("attempt", 8, 0)
     expected = [row[: row.index(stop) + 1] if stop in row else row for row in words]
     assert len(expected[0]) < len(expected[1])
-    assert [t.tokens("attempt") for t in talk.transcripts] == expected
-    talk.say("Again.", "again")
-    assert_cache_is_exact(talk, TOLERANCE["tiny"])
-    assert talk._mask.sum(1).tolist() == [len(t.ids) for t in talk.transcripts]
+    assert [t.tokens("attempt") for t in conversation.transcripts] == expected
+    conversation.say("Again.", "again")
+    assert_cache_is_exact(conversation, TOLERANCE["tiny"])
+    assert conversation._mask.sum(1).tolist() == [len(t.ids) for t in conversation.transcripts]
 
 
 def test_rows_that_end_leave_the_batch_and_come_back(either, problems):
     """Four rows, then two, then one are read; afterwards each has its own tokens in the cache, and no others."""
     model, tokenizer, tolerance = either
     end, a, b, c = tokenizer.eos_token_id, 300, 301, 302
-    talk = begin(model, tokenizer, problems[:4])
-    asked = [len(t.ids) for t in talk.transcripts]
+    conversation = begin(model, tokenizer, problems[:4])
+    asked = [len(t.ids) for t in conversation.transcripts]
     sizes = []
     handle = model.register_forward_hook(lambda module, args, output: sizes.append(output.logits.shape[0]))
     with dictated(model, [[end, end, a, b], [a, a, b, end], [c, a], [a], [end]]):
-        talk.reply("attempt", 5, 0)
+        conversation.reply("attempt", 5, 0)
     handle.remove()
     assert sizes == [4, 4, 2, 1, 1]
-    assert [t.ids[n:] for t, n in zip(talk.transcripts, asked)] == [[end], [end], [a, b, c, a, end], [b, end]]
-    talk.say([f"Again, {'and ' * row}once more." for row in range(4)], "again")
-    assert_cache_is_exact(talk, tolerance)
-    assert talk._mask.sum(1).tolist() == [len(t.ids) for t in talk.transcripts]
+    assert [t.ids[n:] for t, n in zip(conversation.transcripts, asked)] == [[end], [end], [a, b, c, a, end], [b, end]]
+    conversation.say([f"Again, {'and ' * row}once more." for row in range(4)], "again")
+    assert_cache_is_exact(conversation, tolerance)
+    assert conversation._mask.sum(1).tolist() == [len(t.ids) for t in conversation.transcripts]
 
 
 def test_unpacked_layers_are_those_of_nf4(nano, problems):
@@ -360,20 +364,122 @@ def test_the_seed_decides_what_is_sampled(tiny, problems):
     assert first != other
 
 
+# what is drawn
+
+
+def written(conversation: Conversation, span: str = "attempt") -> list[list[int]]:
+    return [transcript.tokens(span) for transcript in conversation.transcripts]
+
+
+@pytest.fixture(scope="module")
+def drawn(nano, problems):
+    """r3-nano's attempts and what follows, all eight problems in one batch."""
+    return sampled(*nano, problems, seed=3)
+
+
+@pytest.mark.parametrize("rows", [[0], [5], [3, 1], [7, 6, 5, 4, 3, 2, 1, 0]])
+def test_a_row_says_the_same_in_any_batch_and_order(drawn, nano, problems, rows):
+    other = sampled(*nano, [problems[i] for i in rows], seed=3)
+    for span in ("attempt", "reflection", "retry"):
+        assert written(other, span) == [written(drawn, span)[i] for i in rows]
+
+
+def test_a_row_says_the_same_when_others_leave(drawn, nano, problems):
+    conversation = begin(*nano, problems, seed=3)
+    conversation.reply("attempt", 7, 1.0)
+    conversation.select([6, 2])
+    conversation.say(TASK.reflect_prompt, "reflection_prompt")
+    conversation.reply("reflection", 9, 1.0)
+    assert written(conversation, "reflection") == [written(drawn, "reflection")[i] for i in (6, 2)]
+
+
+def draws(conversation: Conversation, span: str = "attempt", columns: int = 6) -> torch.Tensor:
+    return conversation._draws(span, columns)
+
+
+def test_draws_differ_by_seed_problem_message_sample_and_position(tiny, problems):
+    conversation = begin(*tiny, problems[:2], seed=1)
+    conversation.fork([2, 2])
+    found = draws(conversation)
+    assert found.shape == (4, 6) and 0 <= found.min() and found.max() < 1
+    others = [draws(conversation, "retry"), draws(begin(*tiny, problems[:2], seed=2))]
+    assert torch.cat([found, *others]).unique().numel() == 24 + 24 + 12
+    assert draws(begin(*tiny, problems[:2], seed=(1, 0))).unique().numel() == 12
+    assert torch.equal(draws(begin(*tiny, problems[:2], seed=(1,))), found[[0, 2]])
+
+
+def test_draws_do_not_depend_on_the_limit_of_a_message(tiny, problems):
+    conversation = begin(*tiny, problems[:2])
+    assert torch.equal(draws(conversation, columns=9)[:, :4], draws(conversation, columns=4))
+
+
+def test_samples_keep_their_numbers_through_fork_and_select(tiny, problems):
+    conversation = begin(*tiny, problems[:3])
+    conversation.fork([1, 3, 2])
+    assert conversation.samples == [0, 0, 1, 2, 0, 1] and len(set(conversation.keys)) == 3
+    whole = draws(conversation)
+    conversation.select([5, 2])
+    assert conversation.samples == [1, 1] and torch.equal(draws(conversation), whole[[5, 2]])
+    conversation.fork([2, 2])
+    assert conversation.samples == [2, 3, 2, 3]  # a sample of a sample has a number of its own
+
+
+def test_two_wrong_answers_to_one_problem_draw_apart_once_told_so(tiny, problems):
+    conversation = begin(*tiny, [problems[0]] * 2)
+    conversation.put(["<answer>1</answer>", "<answer>2</answer>"], "attempt")
+    assert torch.equal(*draws(conversation))
+    conversation.tell_apart()
+    assert not torch.equal(*draws(conversation))
+
+
+def test_temperature_shapes_what_is_sampled(tiny, problems):
+    """Near zero, sampling is greedy; high, it is not; and the share of a token is its softmax's."""
+    greedy, cold, hot = (begin(*tiny, problems) for _ in range(3))
+    greedy.reply("attempt", 6, 0)
+    cold.reply("attempt", 6, 1e-4)
+    hot.reply("attempt", 6, 5.0)
+    assert written(cold) == written(greedy) != written(hot)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_a_tokens_share_is_its_probability(tiny, problems, temperature):
+    model, tokenizer = tiny
+    conversation = begin(model, tokenizer, problems[:1])
+    conversation.fork([4000])
+    logits = torch.full((len(tokenizer),), -1e9)
+    logits[[300, 301, 302]] = torch.tensor([0.0, 0.7, 1.4])
+
+    def force(module, args, output):
+        output.logits[:] = logits
+
+    handle = model.register_forward_hook(force)
+    conversation._logits = None
+    conversation._queue = [[300]] * 4000
+    try:
+        conversation.reply("attempt", 1, temperature)
+    finally:
+        handle.remove()
+    tokens = torch.tensor(written(conversation)).flatten()
+    shares = torch.stack([(tokens == t).double().mean() for t in (300, 301, 302)])
+    torch.testing.assert_close(
+        shares, torch.softmax(logits[[300, 301, 302]].double() / temperature, 0), atol=0.03, rtol=0
+    )
+
+
 # errors
 
 
 def test_a_row_without_a_question_is_an_error(tiny, problems):
     model, tokenizer = tiny
-    talk = Conversation(model, tokenizer, 2)
-    talk.start([prompt_ids(tokenizer, TASK.messages(problems[0])), []])
+    conversation = Conversation(model, tokenizer)
+    conversation.start([prompt_ids(tokenizer, TASK.messages(problems[0])), []])
     with pytest.raises(ValueError, match="nothing to answer"):
-        talk.reply("attempt", 3, 0)
+        conversation.reply("attempt", 3, 0)
 
 
 def test_a_conversation_that_was_not_started_is_an_error(tiny):
     with pytest.raises(ValueError, match="nothing to answer"):
-        Conversation(*tiny, rows=2).reply("attempt", 3, 0)
+        Conversation(*tiny).reply("attempt", 3, 0)
 
 
 def test_a_span_is_written_once():

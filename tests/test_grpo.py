@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import warnings
 from itertools import count
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+import trl
 from datasets import Dataset
 from safetensors.torch import load_file
 from transformers import TrainerState
 from trl import GRPOTrainer
 
 from r3lib import grpo as trainer_module
-from r3lib.conversation import prompt_ids
+from r3lib.config import ARMS, R3
+from r3lib.conversation import Conversation
 from r3lib.files import R3Error, read_jsonl
-from r3lib.grpo import Progress, ReflectRetry, SharedPrompt, nothing_to_learn, retry_reward, train, training_rows
+from r3lib.grpo import ReflectRetry, SharedPrefix, retry_reward, train, training_rows
+from r3lib.loop import Loop
 from r3lib.problems import function_calling
 from r3lib.problems.countdown import TASK
+from r3lib.progress import Progress, nothing_to_learn
 from r3lib.tasks import Verdict
 
 LOG_KEYS = {
@@ -127,7 +133,11 @@ def test_training_changes_the_adapter_and_not_the_base(run):
 
 
 def test_only_the_adapter_and_the_log_stay(run):
-    assert {path.name for path in run.out.iterdir()} - {"README.md"} == {"adapter", "log.jsonl"}  # the card is TRL's
+    assert {path.name for path in run.out.iterdir()} - {"README.md"} == {
+        "adapter",
+        "log.jsonl",
+        "record.json",
+    }  # the card is TRL's
 
 
 def test_an_adapter_names_its_base_and_no_folder_of_this_machine(run):
@@ -144,8 +154,8 @@ def test_trl_is_asked_for_the_loss_of_this_kit(run):
 
 
 def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(small, failures, load_nano, tmp_path, monkeypatch):
-    real = SharedPrompt.compute_loss
-    monkeypatch.setattr(SharedPrompt, "compute_loss", lambda *a, **k: real(*a, **k) * float("nan"))
+    real = SharedPrefix.compute_loss
+    monkeypatch.setattr(SharedPrefix, "compute_loss", lambda *a, **k: real(*a, **k) * float("nan"))
     model, tokenizer = load_nano()
     with pytest.raises(R3Error, match="loss of step 1 is nan. Lower learning_rate"):
         train(model, tokenizer, Alternating().task, failures, small, tmp_path / "train", save_steps=1)
@@ -209,8 +219,12 @@ def test_the_whole_transcript_behind_its_mask_gives_the_same_first_step(run, sma
 
 
 def test_a_half_written_checkpoint_is_passed_over(small, failures, load_nano, tmp_path):
+    profile = dataclasses.replace(small, steps=1)
+    killed = Alternating(fail_at=1)
+    with pytest.raises(KeyboardInterrupt):
+        train(*load_nano(), killed.task, failures, profile, tmp_path)
     (tmp_path / "checkpoint-1").mkdir()
-    train(*load_nano(), Alternating().task, failures, dataclasses.replace(small, steps=1), tmp_path)
+    train(*load_nano(), Alternating().task, failures, profile, tmp_path)
     assert [line["step"] for line in read_jsonl(tmp_path / "log.jsonl")] == [1]
 
 
@@ -230,7 +244,7 @@ def test_a_shared_prompt_gives_the_log_probabilities_of_plain_trl(
     )
     read, compared, gradients = [], [], []
 
-    class Both(SharedPrompt):
+    class Both(SharedPrefix):
         rows_at_once = 3
 
         def _get_per_token_logps_and_entropies(self, model, ids, attention, keep, *args, **options):
@@ -256,7 +270,7 @@ def test_a_shared_prompt_gives_the_log_probabilities_of_plain_trl(
             read.append(ids.shape[1] - keep + written.sum(1))
             return ours
 
-    monkeypatch.setattr(trainer_module, "SharedPrompt", Both)
+    monkeypatch.setattr(trainer_module, "SharedPrefix", Both)
     train(*load_nano(), Alternating().task, failures, small, tmp_path, seed=5)
     assert len(torch.cat(read).unique()) > 1  # rows of several lengths were read
     assert len(compared) >= 2 * small.steps  # with the adapter and without it
@@ -272,7 +286,8 @@ def changed(small, **changes):
 
 def test_minus_one_for_a_failed_retry_is_the_same_training(run, small, failures, load_nano, tmp_path):
     """A group's advantages are centred and scaled: what a wrong retry earns cancels (but for TRL's 1e-4)."""
-    train(*load_nano(), Alternating().task, failures, changed(small, arm="negative"), tmp_path, seed=5)
+    negative = dataclasses.replace(R3, wrong=-1.0)
+    train(*load_nano(), Alternating().task, failures, changed(small, arm=negative), tmp_path, seed=5)
     log = read_jsonl(tmp_path / "log.jsonl")
     assert [line["reward"] for line in log] == [0, 0] and [line["retry_pass_rate"] for line in log] == [0.5, 0.5]
     for name, weight in adapter(tmp_path).items():
@@ -281,7 +296,7 @@ def test_minus_one_for_a_failed_retry_is_the_same_training(run, small, failures,
 
 def test_advantages_that_are_not_scaled(run, small, failures, load_nano, tmp_path):
     """Rewards of half ones: the deviation is 0.53, so without it the gradient is about half."""
-    train(*load_nano(), Alternating().task, failures, changed(small, arm="unscaled", steps=1), tmp_path, seed=5)
+    train(*load_nano(), Alternating().task, failures, changed(small, arm=ARMS["unscaled"], steps=1), tmp_path, seed=5)
     deviation = torch.tensor([0.0, 1.0] * (small.num_generations // 2)).std()
     ours, theirs = (read_jsonl(path / "log.jsonl")[0]["grad_norm"] for path in (tmp_path, run.out))
     assert ours / theirs == pytest.approx(float(deviation), rel=0.05)
@@ -290,20 +305,15 @@ def test_advantages_that_are_not_scaled(run, small, failures, load_nano, tmp_pat
 def test_plain_grpo_answers_the_task_alone(small, failures, problems, load_nano, tmp_path):
     """Its prompts end with the task, its completions are answers; each problem is one row, however often it failed."""
     twice = Dataset.from_list([*failures, *[{**row, "answer": "<answer>1</answer>"} for row in failures]])
-    rows = training_rows(TASK, twice, "first")
+    rows = training_rows(TASK, twice, ARMS["first"])
     assert [row["prompt"] for row in rows] == [TASK.messages(p) for p in problems]
-    stub, profile = Alternating(), changed(small, arm="first")
+    stub, profile = Alternating(), changed(small, arm=ARMS["first"])
     train(*load_nano(), stub.task, failures, profile, tmp_path, seed=5)
     log = read_jsonl(tmp_path / "log.jsonl")
     assert stub.calls == small.steps * small.prompts_per_step * small.num_generations
     assert all(0 < line["reflection_tokens"] <= small.attempt_tokens and line["grad_norm"] > 0 for line in log)
     batch = small.prompts_per_step * small.num_generations
     assert [line["sampled_tokens"] for line in log] == [round(line["reflection_tokens"] * batch) for line in log]
-
-
-def test_an_arm_that_does_not_exist_is_told(small, failures, load_nano, tmp_path):
-    with pytest.raises(R3Error, match="choose one of r3, both"):
-        train(*load_nano(), TASK, failures, changed(small, arm="r4"), tmp_path)
 
 
 # the rollout that TRL is given
@@ -322,21 +332,22 @@ def rollouts(nano, small, failures):
         accelerator=SimpleNamespace(unwrap_model=lambda m: m, process_index=0),
     )
     prompts = [rows[i]["prompt"] for i in (3, 0) for _ in range(small.num_generations)]
-    expected = [prompt_ids(tokenizer, prompt) for prompt in prompts]
+    conversation = Conversation(model, tokenizer)
+    conversation.open(TASK, [json.loads(rows[i]["problem"]) for i in (3, 0)])
+    conversation.put([rows[i]["answer"] for i in (3, 0)], "attempt")
+    conversation.say(TASK.reflect_prompt, "reflection_prompt")
+    expected = [t.ids for t in conversation.transcripts for _ in range(small.num_generations)]
     cut, whole = (ReflectRetry(TASK, small, rows, 1, keep)(prompts, trainer) for keep in (False, True))
     return SimpleNamespace(expected=expected, cut=cut, whole=whole, trainer=trainer)
 
 
 def test_a_batch_written_in_parts_is_the_same(rollouts, nano, small, failures):
-    """`rows` bounds memory and decides nothing: one group at a time gives the rollouts of both together."""
+    """`rollout_batch_size` bounds memory and decides nothing: one group at a time gives what both together give."""
     rows = training_rows(TASK, failures)
     prompts = [rows[i]["prompt"] for i in (3, 0) for _ in range(small.num_generations)]
     one_by_one = dataclasses.replace(small, rollout_batch_size=small.num_generations + 1)
     rollout = ReflectRetry(TASK, one_by_one, rows, 1)
-    assert [[copies for _, copies in part] for part in rollout.parts(prompts)] == [
-        [small.num_generations],
-        [small.num_generations],
-    ]
+    assert [copies for _, copies in rollout.parts(prompts)] == [[small.num_generations]] * 2
     assert rollout(prompts, rollouts.trainer) == rollouts.cut
 
 
@@ -362,7 +373,7 @@ def test_completions_are_the_reflections(rollouts, small):
 def test_the_arm_that_rewards_both_marks_reflection_and_retry(rollouts, small, failures):
     rows = training_rows(TASK, failures)
     prompts = [rows[i]["prompt"] for i in (3, 0) for _ in range(small.num_generations)]
-    rollout = ReflectRetry(TASK, changed(small, arm="both"), rows, 1)
+    rollout = ReflectRetry(TASK, changed(small, arm=ARMS["both"]), rows, 1)
     both, tokenizer = rollout(prompts, rollouts.trainer), rollouts.trainer.processing_class
     assert both["completion_ids"] == rollouts.whole["completion_ids"] and both["retry"] == rollouts.whole["retry"]
     marked = 0
@@ -401,6 +412,105 @@ def test_the_reward_is_the_verdict_on_the_retry(problems):
     retries = [right, wrong, wrong]
     rewards = retry_reward(TASK)(completions=completions, problem=[json.dumps(problem)] * 3, retry=retries)
     assert rewards == [1.0, 0.0, 0.0]
+
+
+def rollout_calls(rollouts, small, failures, monkeypatch, **changes) -> list[tuple]:
+    """(span, length, temperature, samples, seed) of every message of one batch."""
+    asked, real = [], trainer_module.Conversation.reply
+
+    def reply(self, span, max_new_tokens, temperature):
+        asked.append((span, max_new_tokens, temperature, tuple(self.samples), self.seed))
+        return real(self, span, max_new_tokens, temperature)
+
+    monkeypatch.setattr(trainer_module.Conversation, "reply", reply)
+    rows = training_rows(TASK, failures)
+    prompts = [rows[i]["prompt"] for i in (3, 0) for _ in range(small.num_generations)]
+    ReflectRetry(TASK, changed(small, **changes), rows, 1)(prompts, rollouts.trainer)
+    return asked
+
+
+def test_a_rollout_samples_as_the_profile_says(rollouts, small, failures, monkeypatch):
+    """Each message at the temperature and at its own length; every reflection of a group is a sample of its own."""
+    asked = rollout_calls(rollouts, small, failures, monkeypatch, temperature=0.6, retry_tokens=5)
+    samples = tuple(range(small.num_generations)) * 2
+    assert asked == [
+        ("reflection", small.train_reflection_tokens, 0.6, samples, (1, 0)),
+        ("retry", 5, 0.6, samples, (1, 0)),
+    ]
+
+
+def test_every_step_draws_anew(rollouts, small, failures):
+    rows = training_rows(TASK, failures)
+    prompts = [rows[3]["prompt"]] * small.num_generations
+    later = SimpleNamespace(**vars(rollouts.trainer) | {"state": SimpleNamespace(global_step=1)})
+    first, again, second = (
+        ReflectRetry(TASK, small, rows, 1)(prompts, which)["completion_ids"]
+        for which in (rollouts.trainer, rollouts.trainer, later)
+    )
+    assert first == again != second
+
+
+def test_two_wrong_answers_to_one_problem_draw_apart(rollouts, small, problems):
+    """Else two groups of a step would share their luck: here a model that ignores what it reads shows it."""
+    failures = [
+        {"problem": json.dumps(problems[0]), "answer": a, "answer_ids": ids} for a, ids in (("1", [5]), ("2", [6]))
+    ]
+    rows = training_rows(TASK, Dataset.from_list(failures))
+    seen = []
+    real = trainer_module.Conversation._draws
+
+    def draws(self, span, columns):
+        seen.append(real(self, span, columns))
+        return seen[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer_module.Conversation, "_draws", draws)
+        ReflectRetry(TASK, small, rows, 1)([row["prompt"] for row in rows], rollouts.trainer)
+    assert len(seen) == 2 and all(found.shape[0] == 2 and not torch.equal(*found) for found in seen)
+
+
+def test_trl_is_asked_for_the_papers_settings(small, tmp_path):
+    """KL weight, temperature (that of the log-probabilities too), cosine with a warm-up of 3 %, one update a batch."""
+    profile = changed(small, steps=100, beta=0.02, temperature=0.6, learning_rate=3e-4)
+    args = trainer_module.trl_config(profile, tmp_path, seed=9)
+    assert (args.beta, args.temperature, args.learning_rate, args.seed) == (0.02, 0.6, 3e-4, 9)
+    assert (args.lr_scheduler_type, args.warmup_steps, args.max_steps, args.num_iterations) == ("cosine", 3, 100, 1)
+    assert (args.num_generations, args.max_completion_length) == (small.num_generations, small.train_reflection_tokens)
+    batch = args.per_device_train_batch_size * args.gradient_accumulation_steps
+    assert batch == small.prompts_per_step * small.num_generations
+    assert (
+        trainer_module.trl_config(changed(profile, arm=ARMS["first"]), tmp_path, 0).max_completion_length
+        == small.attempt_tokens
+    )
+    assert trainer_module.trl_config(changed(profile, arm=ARMS["unscaled"]), tmp_path, 0).scale_rewards == "none"
+
+
+THINKING = "<think>\nFirst 1 + 2 is 3.\n</think>\n\n<answer>1 + 2</answer>"
+
+
+def test_training_and_judging_give_a_conversation_the_same_tokens(tiny, small, problems):
+    """Qwen3's template drops thoughts from the past, so only one way of building a conversation gives one sequence."""
+    model, tokenizer = tiny[0], copy.deepcopy(tiny[1])
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<think>", "</think>"]})
+    tokenizer.chat_template = (Path(trl.__file__).parent / "chat_templates" / "qwen3.jinja").read_text()
+    ids = tokenizer(THINKING)["input_ids"]
+    judging = Loop(Conversation(model, tokenizer), TASK, problems[:1], small)
+    judging.attempt([ids])
+    judging.reflect(["Sorry."])
+    failure = {"problem": json.dumps(problems[0]), "answer": "<answer>1 + 2</answer>", "answer_ids": ids}
+    rows = training_rows(TASK, Dataset.from_list([failure]))
+    trainer = SimpleNamespace(
+        model=model,
+        processing_class=tokenizer,
+        use_vllm=False,
+        state=SimpleNamespace(global_step=0),
+        accelerator=SimpleNamespace(unwrap_model=lambda m: m, process_index=0),
+    )
+    model.resize_token_embeddings(len(tokenizer))
+    prompt = ReflectRetry(TASK, small, rows, 1)([rows[0]["prompt"]], trainer)["prompt_ids"][0]
+    transcript = judging.conversation.transcripts[0]
+    assert prompt == transcript.ids[: transcript.spans["reflection"][0]]
+    assert transcript.tokens("attempt") == ids
 
 
 # nothing to learn
