@@ -45,6 +45,19 @@ def test_the_hub_can_read_the_card(stored, tmp_path):
     assert "base_model" not in data  # r3-nano is in this repository, not on the hub
 
 
+def test_the_hub_gets_every_figure_of_the_trained_model(stored, tmp_path):
+    chosen, runs, task = stored
+    card.write_card(tmp_path, chosen, runs, "someone/adapter")
+    data = ModelCard.load(tmp_path / "README.md").data
+    rows = [row for row in report.summary_rows(runs) if row["trained"] and row["seed"] == 0]
+    assert data.model_name == "adapter" and len(data.eval_results) == len(rows) == 16
+    for found, row in zip(data.eval_results, rows):
+        assert found.metric_value == pytest.approx(row["mean"], abs=1e-4) and found.dataset_type == task
+        assert found.metric_args == {"temperature": row["temperature"], "n": row["n"]}
+    names = {found.metric_name for found in data.eval_results}
+    assert len(names) == 16 and "first try, temperature 0" in names
+
+
 def test_a_real_model_is_named_with_its_licence(stored, monkeypatch):
     _, runs, _ = stored
     monkeypatch.setattr(report, "table", lambda runs, temperature: "")

@@ -9,8 +9,7 @@ from pathlib import Path
 from r3lib import config, experiment, models
 from r3lib.files import RESULTS, ROOT, R3Error, write_json
 from r3lib.machine import doctor, schedule
-from r3lib.machine.cli import assignments
-from r3lib.machine.profiles import PARTNERS, override, profile
+from r3lib.machine.profiles import PARTNERS, assignments, override, profile
 from r3lib.measure import readiness
 from r3lib.pages import card, page, report, tables
 from r3lib.problems import splits

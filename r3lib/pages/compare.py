@@ -120,7 +120,8 @@ def arms_table(arms: dict[str, list[Run]], temperature: float, trained_on: dict[
 
     trained_on: what `sampled` found.
     """
-    head = ["trained with", "tokens sampled in training, thousands", *TRIES, "second try − R3's", "first try − vanilla's"]
+    head = ["trained with", "tokens sampled in training, thousands", *TRIES]
+    head += ["second try − R3's", "first try − vanilla's"]
     rows = []
     for arm, runs in arms.items():
         trained = arm != "vanilla"

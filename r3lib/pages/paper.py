@@ -58,10 +58,10 @@ def table(found: dict) -> str:
         return f"{told} ({', '.join(value['marks'])})"
 
     head = f"{found['table']}, {found['test_items']:,} test items, {found['unit']}"
-    rows = [
-        [row["model"], *(cell(row[c], row["trained_in_the_paper"] or c.startswith("vanilla")) for c in found["columns"])]
-        for row in found["rows"]
-    ]
+    rows = []
+    for row in found["rows"]:
+        known = {c: row["trained_in_the_paper"] or c.startswith("vanilla") for c in found["columns"]}
+        rows.append([row["model"], *(cell(row[c], at_all) for c, at_all in known.items())])
     reported = [[a["what"], cell(a)] for a in found["aggregates"]]
     reported += [[fact["what"], f"({', '.join(fact['marks'])})"] for fact in found.get("order", ())]
     parts = [

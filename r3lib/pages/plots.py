@@ -34,14 +34,14 @@ def arms(intervals: dict[str, dict[str, tuple[float, float, float]]]) -> Figure:
             axes.annotate(
                 f"{mean:.1f}",
                 (mean, i + offset),
-                xytext=(0, 6),
+                xytext=(0, -13 if name == "trained" else 6),
                 textcoords="offset points",
                 ha="center",
                 fontsize=8,
                 color=COLORS[name],
             )
     axes.set_yticks(range(len(labels)), labels)
-    axes.invert_yaxis()
+    axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.set_xlabel("right, % of problems (95 % interval)")
     axes.legend(frameon=False, loc="lower right")
     _plain(axes, "x")

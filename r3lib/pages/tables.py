@@ -26,13 +26,16 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def plain(text: str) -> str:
-    """A Markdown text for the terminal: the columns of its tables aligned, other lines without their stars."""
+    """A Markdown text for the terminal: the columns of its tables aligned, emphasis left out."""
     blocks = []
-    for block in text.split("\n\n"):
-        if not block.startswith("|"):
-            blocks.append(block.strip("*"))
-            continue
-        head, _, *rows = [line.strip("|").split(" | ") for line in block.splitlines()]
-        sides = ["left", *["right"] * (len(head) - 1)]
-        blocks.append(tabulate(rows, head, tablefmt="plain", disable_numparse=True, colalign=sides))
+    for block in text.replace("*", "").split("\n\n"):
+        if block.startswith("|"):
+            head, _, *rows = [_cells(line) for line in block.splitlines()]
+            sides = ["left", *["right"] * (len(head) - 1)]
+            block = tabulate(rows, head, tablefmt="plain", disable_numparse=True, colalign=sides)
+        blocks.append(block)
     return "\n\n".join(blocks)
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.replace(r"\|", "|") for cell in line.removeprefix("|").removesuffix("|").split(" | ")]
