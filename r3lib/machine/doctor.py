@@ -17,10 +17,10 @@ import huggingface_hub
 import torch
 
 from r3lib.config import Profile
-from r3lib.experiment import PACKAGES
 from r3lib.files import ROOT
 from r3lib.machine import families
 from r3lib.machine.profiles import PROFILES
+from r3lib.record import PACKAGES
 
 GB = 2**30
 SPARE = 0.9  # of a card's free memory: the rest is CUDA's own and lost to fragments

@@ -95,7 +95,7 @@ def _points(found: tuple[float, float, float]) -> str:
 
 def title(arm: str) -> str:
     """What a model was trained with, in words."""
-    return "nothing (vanilla)" if arm == "vanilla" else f"{arm}: {ARMS[arm]}"
+    return "nothing (vanilla)" if arm == "vanilla" else f"{arm}: {ARMS[arm].about}"
 
 
 def arms_table(arms: dict[str, list[Run]], temperature: float, trained_on: dict[str, float]) -> str:
