@@ -23,7 +23,7 @@ class Served(Conversation):
         self._queue = [[] for _ in self._queue]
 
     def reply(self, span: str, max_new_tokens: int, temperature: float) -> list[str]:
-        if not all(t.ids for t in self.transcripts):
+        if not self.transcripts or not all(t.ids for t in self.transcripts):
             raise ValueError("Some conversations have nothing to answer: say something in every one before reply().")
         self.read()
         self.engine.max_completion_length, self.engine.temperature = max_new_tokens, temperature

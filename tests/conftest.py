@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import os
+from contextlib import contextmanager
 
 os.environ.update(HF_HUB_OFFLINE="1", TRL_EXPERIMENTAL_SILENCE="1")  # before transformers and trl are imported
 
@@ -85,6 +86,23 @@ def tiny():
 def problems():
     """Eight Countdown problems with three or four numbers, so that prompts differ in length."""
     return read_jsonl(DATA / "countdown" / "validation.jsonl")[:8]
+
+
+@pytest.fixture
+def small_disk():
+    """small_disk(size): inside, no file may grow beyond `size` bytes, as on a disk that fills up at that write."""
+    resource = pytest.importorskip("resource")  # not on Windows
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+
+    @contextmanager
+    def limit(size):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+
+    return limit
 
 
 @pytest.fixture

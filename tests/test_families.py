@@ -10,8 +10,8 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import PeftModel, get_peft_model
-from test_rollout import assert_cache_is_exact, sampled
-from test_trainer import Alternating
+from test_conversation import assert_cache_is_exact, sampled
+from test_grpo import Alternating
 from transformers import AutoModelForCausalLM
 
 from r3lib import models
@@ -76,7 +76,7 @@ def test_an_estimate_grows_with_what_it_is_made_of():
         {"four_bit": False},
         {"lora_rank": 64},
         {"model": "Qwen/Qwen2.5-7B-Instruct"},
-        {"rows": 512},
+        {"rollout_batch_size": 512},
         {"reflection_tokens": 1024},
     ):
         assert families.estimate(dataclasses.replace(profile, **change)) > base, change
@@ -124,7 +124,7 @@ def test_training_in_nf4_resumes_saves_and_merges(folder, tiny_profile, failures
     assert moved and any(p.abs().max() > 0 for p in moved)
 
     # killed after the first step, then started again: the same adapter
-    per_step = tiny_profile.failures * tiny_profile.group
+    per_step = tiny_profile.prompts_per_step * tiny_profile.num_generations
     stub, arguments = Alternating(), (failures, tiny_profile, tmp_path / "killed")
     with pytest.raises(KeyboardInterrupt):
         train(*models.load(tiny_profile), Alternating(per_step + 1).task, *arguments, seed=3, save_steps=1)

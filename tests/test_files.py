@@ -12,11 +12,23 @@ from pathlib import Path
 import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+from safetensors.torch import save_file
 
-from r3lib import config, experiment, models
-from r3lib.files import ROOT, R3Error, read_json, read_jsonl, rewind, whole, write_json, write_text
+from r3lib import config, models
+from r3lib.files import (
+    ROOT,
+    R3Error,
+    fingerprint,
+    read_json,
+    read_jsonl,
+    rewind,
+    whole,
+    write_json,
+    write_text,
+    writing,
+)
 from r3lib.machine.profiles import PROFILES, profile
-from r3lib.outcomes import Outcomes, load_outcomes, outcomes_path
+from r3lib.outcomes import Outcomes, load_outcomes
 from r3lib.problems import splits
 
 
@@ -195,7 +207,7 @@ def test_a_results_file_is_read_back(tmp_path):
     outcomes = Outcomes(
         right={"first": [1, 0]}, kinds={"first": ["correct", "no_answer"]}, leak=[None, 1], reflection_tokens=[None, 7]
     )
-    write_json(tmp_path / "a.json", {"seed": 3, "outcomes": outcomes.to_json()})
+    write_json(tmp_path / "a.json", {"seed": 3, "n": 2, "outcomes": outcomes.to_json()})
     record, again = load_outcomes(tmp_path / "a.json")
     assert record["seed"] == 3 and again == outcomes
 
@@ -211,13 +223,13 @@ def test_a_results_file_is_read_back(tmp_path):
 )
 def test_a_damaged_results_file_is_told(tmp_path, damage):
     write_json(tmp_path / "a.json", damage)
-    with pytest.raises(R3Error, match="not a results file of this kit.*delete it and run the experiment again"):
+    with pytest.raises(R3Error, match="not a whole results file of this kit.*delete it and run the experiment again"):
         load_outcomes(tmp_path / "a.json")
 
 
 def test_a_results_file_of_another_shape_is_told(tmp_path):
     write_json(tmp_path / "a.json", {"outcomes": {"legend": [], "right": [1, 0], "kinds": {}}})
-    with pytest.raises(R3Error, match="not a results file"):
+    with pytest.raises(R3Error, match="not a whole results file"):
         load_outcomes(tmp_path / "a.json")
 
 
@@ -228,24 +240,60 @@ def test_a_results_file_cut_off_is_told(tmp_path):
         load_outcomes(tmp_path / "a.json")
 
 
-def test_outcomes_made_with_other_settings_are_not_mixed_in(tmp_path, monkeypatch):
-    profile = config.quick(PROFILES["nano"], test_problems=2)
-    monkeypatch.setattr(experiment.models, "load", lambda profile: (None, None))
-    path = outcomes_path(tmp_path, False, 0.0)
-    write_json(
-        path,
-        {"settings": experiment.settings(config.quick(profile, steps=1)), "outcomes": Outcomes().to_json()},
+def test_a_file_of_the_first_edition_is_read(tmp_path):
+    """Its kinds are one hex digit a problem; what it tells is the same."""
+    outcomes = Outcomes(
+        right={"first": [1, 0]}, kinds={"first": ["correct", "no_answer"]}, leak=[None, 1], reflection_tokens=[None, 7]
     )
-    with pytest.raises(R3Error, match="other settings; delete"):
-        experiment.run(splits.TASKS["countdown"], profile, 0, tmp_path, tmp_path / "work", ([], []), (0.0,))
+    old = outcomes.to_json() | {"kinds": {"first": "01"}}
+    write_json(tmp_path / "a.json", {"n": 2, "outcomes": old})
+    assert load_outcomes(tmp_path / "a.json")[1] == outcomes
+
+
+# a disk that is full, as each library tells it
+
+
+def write_plainly(path):
+    Path(path).write_text("x" * 10**5)
+
+
+def write_torch(path):
+    torch.save(torch.zeros(10**5), path)
+
+
+def write_safetensors(path):
+    save_file({"a": torch.zeros(10**5)}, path)
+
+
+def write_tokenizer(path):
+    models.load_tokenizer(PROFILES["nano"].model).backend_tokenizer.save(path)
+
+
+@pytest.mark.parametrize("write", [write_plainly, write_torch, write_safetensors, write_tokenizer])
+def test_a_full_disk_is_one_sentence_whoever_tells_it(write, tmp_path, small_disk):
+    with pytest.raises(R3Error, match="Cannot write /x/y: .*Free some space .*; the last checkpoint is kept."):
+        with small_disk(1000), writing(Path("/x/y"), "the last checkpoint is kept"):
+            write(str(tmp_path / "file"))
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), RuntimeError("shapes differ"), ConnectionError("the server left")])
+def test_other_errors_stay_what_they_are(error, tmp_path):
+    with pytest.raises(type(error), match=str(error)):
+        with writing(tmp_path):
+            raise error
+
+
+def test_a_fingerprint_is_of_the_value_not_of_its_order():
+    assert fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1}) != fingerprint({"a": 1, "b": [3]})
+    assert fingerprint(["\ud800"]) != fingerprint(["\ud801"])  # what no encoding takes
 
 
 def test_nf4_that_the_cpu_would_read_wrongly_is_refused():
-    """Where this no longer raises an error of 20 %, bitsandbytes has mended its kernel and the refusal can go."""
+    """Where this no longer raises an error of 20 %, bitsandbytes has repaired its kernel and the refusal can go."""
     weights = torch.randn(64, 96, generator=torch.Generator().manual_seed(0))
     read = dequantize_4bit(*quantize_4bit(weights, quant_type="nf4"))
     assert (read - weights).norm() / weights.norm() > 0.2, "about 0.09 is right"
     pico = profile("nano:r3-pico")
-    with pytest.raises(R3Error, match=r"no multiple of 64; use `quick\(profile, four_bit=False\)`"):
+    with pytest.raises(R3Error, match=r"no multiple of 64; add `--set four_bit=false`"):
         models.load(config.quick(pico, four_bit=True))
     assert models.load(pico)[0].num_parameters() < 0.5e6

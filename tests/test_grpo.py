@@ -475,14 +475,14 @@ def test_trl_is_asked_for_the_papers_settings(small, tmp_path):
     args = trainer_module.trl_config(profile, tmp_path, seed=9)
     assert (args.beta, args.temperature, args.learning_rate, args.seed) == (0.02, 0.6, 3e-4, 9)
     assert (args.lr_scheduler_type, args.warmup_steps, args.max_steps, args.num_iterations) == ("cosine", 3, 100, 1)
-    assert (args.num_generations, args.max_completion_length) == (small.num_generations, small.train_reflection_tokens)
+    assert (args.num_generations, args.max_completion_length) == (4, small.train_reflection_tokens)
     batch = args.per_device_train_batch_size * args.gradient_accumulation_steps
     assert batch == small.prompts_per_step * small.num_generations
-    assert (
-        trainer_module.trl_config(changed(profile, arm=ARMS["first"]), tmp_path, 0).max_completion_length
-        == small.attempt_tokens
+    first, unscaled = (
+        trainer_module.trl_config(changed(profile, arm=ARMS[name]), tmp_path, 0) for name in ("first", "unscaled")
     )
-    assert trainer_module.trl_config(changed(profile, arm=ARMS["unscaled"]), tmp_path, 0).scale_rewards == "none"
+    assert first.max_completion_length == small.attempt_tokens
+    assert (args.scale_rewards, unscaled.scale_rewards) == ("group", "none")
 
 
 THINKING = "<think>\nFirst 1 + 2 is 3.\n</think>\n\n<answer>1 + 2</answer>"

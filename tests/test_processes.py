@@ -104,16 +104,16 @@ def pair(tmp_path_factory):
 
 def test_two_processes_build_the_failure_set_of_one(alone, pair):
     one, two = (failures.load(out / "work" / "failures").to_list() for out in (alone, pair))
-    assert one == two and len(one) >= tiny_run().failures
+    assert one == two and len(one) >= tiny_run().prompts_per_step
 
 
 def test_two_processes_train_the_adapter_of_one(alone, pair):
     """Each with half of a step's groups; sums are taken in another order, which moves no weight by 1 % of a step."""
-    one, two = (adapter(out / "work" / "train") for out in (alone, pair))
+    one, two = (adapter(out / "work" / "train-r3") for out in (alone, pair))
     assert one.keys() == two.keys() and any(weight.abs().max() > 0 for name, weight in one.items() if "lora_B" in name)
     for name in one:
         torch.testing.assert_close(two[name], one[name], atol=0.01 * tiny_run().learning_rate, rtol=0)
-    logs = [read_jsonl(out / "work" / "train" / "log.jsonl") for out in (alone, pair)]
+    logs = [read_jsonl(out / "work" / "train-r3" / "log.jsonl") for out in (alone, pair)]
     assert len(logs[0]) == len(logs[1]) == tiny_run().steps
     for mine, theirs in zip(*logs):
         for key in ("reward", "zero_advantage_fraction", "reflection_tokens", "clipped_ratio"):

@@ -15,13 +15,14 @@ from datasets import Dataset
 from trl.trainer import grpo_trainer
 
 from r3lib import grpo as trainer_module
-from r3lib.conversation import Conversation, Served, prompt_ids
+from r3lib.conversation import Conversation
 from r3lib.files import R3Error, read_jsonl
-from r3lib.grpo import config, train
+from r3lib.grpo import train
 from r3lib.loss import token_logps
 from r3lib.machine.profiles import PROFILES
 from r3lib.problems.countdown import TASK
 from r3lib.tasks import Verdict
+from r3lib.vllm import Served
 
 
 class Engine:
@@ -58,24 +59,24 @@ class Engine:
         return prompts, written, logprobs, None
 
 
-def whole(talk, problems) -> list[list[int]]:
-    talk.start([prompt_ids(talk.tokenizer, TASK.messages(p)) for p in problems])
-    talk.fork([2] * len(problems))
+def whole(conversation, problems) -> list[list[int]]:
+    conversation.open(TASK, problems)
+    conversation.fork([2] * len(problems))
     asks = [TASK.ask(p) for p in problems for _ in range(2)]
-    talk.reply("attempt", 7, 0)
-    talk.say(TASK.reflect_prompt, "reflection_prompt")
-    talk.reply("reflection", 9, 0)
-    talk.say(asks, "retry_prompt")
-    talk.reply("retry", 5, 0)
-    return [(t.ids, t.spans) for t in talk.transcripts]
+    conversation.reply("attempt", 7, 0)
+    conversation.say(TASK.reflect_prompt, "reflection_prompt")
+    conversation.reply("reflection", 9, 0)
+    conversation.say(asks, "retry_prompt")
+    conversation.reply("retry", 5, 0)
+    return [(t.ids, t.spans) for t in conversation.transcripts]
 
 
 def test_a_served_conversation_is_the_one_that_the_model_holds_itself(tiny, problems):
     """Greedy, message by message: the same tokens in the same spans, and the limit of each message is passed on."""
     model, tokenizer = tiny
     engine = Engine(model, tokenizer)
-    served = Served(engine, model, tokenizer, 3)
-    assert whole(served, problems[:3]) == whole(Conversation(model, tokenizer, 3), problems[:3])
+    served = Served(engine, model, tokenizer)
+    assert whole(served, problems[:3]) == whole(Conversation(model, tokenizer), problems[:3])
     assert engine.asked == [(6, 7), (6, 9), (6, 5)]
     for transcript, logprobs in zip(served.transcripts, served.logprobs["reflection"], strict=True):
         assert len(logprobs) == len(transcript.tokens("reflection")) and max(logprobs) <= 0
@@ -83,7 +84,7 @@ def test_a_served_conversation_is_the_one_that_the_model_holds_itself(tiny, prob
 
 def test_a_served_conversation_that_was_not_started_is_an_error(tiny):
     with pytest.raises(ValueError, match="nothing to answer"):
-        Served(Engine(*tiny), *tiny, rows=2).reply("attempt", 3, 0)
+        Served(Engine(*tiny), *tiny).reply("attempt", 3, 0)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +109,7 @@ def test_a_step_with_vllm_corrects_for_what_vllm_saw(small, failures, tmp_path, 
             super().__init__(**given, off=off)
             engines.append(self)
 
-    real = trainer_module.SharedPrompt._compute_loss
+    real = trainer_module.SharedPrefix._compute_loss
 
     def loss(self, model, inputs):
         seen = inputs["importance_sampling_ratio"]
@@ -116,7 +117,7 @@ def test_a_step_with_vllm_corrects_for_what_vllm_saw(small, failures, tmp_path, 
         return real(self, model, inputs)
 
     monkeypatch.setattr(grpo_trainer, "VLLMGeneration", Made)
-    monkeypatch.setattr(trainer_module.SharedPrompt, "_compute_loss", loss)
+    monkeypatch.setattr(trainer_module.SharedPrefix, "_compute_loss", loss)
     profile = dataclasses.replace(small, four_bit=False, vllm="colocate", steps=2)
     task = TASK._replace(verify=by_length)
     train(*models.load(profile), task, failures, profile, tmp_path, 1, whole_transcript=whole_transcript)
@@ -129,6 +130,6 @@ def test_a_step_with_vllm_corrects_for_what_vllm_saw(small, failures, tmp_path, 
     assert all(line["grad_norm"] > 0 for line in read_jsonl(tmp_path / "log.jsonl"))
 
 
-def test_vllm_over_nf4_is_refused_with_what_to_do(small, tmp_path):
-    with pytest.raises(R3Error, match="four_bit=False"):
-        config(dataclasses.replace(PROFILES["rtx12"], vllm="server"), tmp_path, 0)
+def test_vllm_over_nf4_is_refused_with_what_to_do():
+    with pytest.raises(R3Error, match="--set four_bit=false"):
+        dataclasses.replace(PROFILES["rtx12"], vllm="server")

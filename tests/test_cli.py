@@ -1,0 +1,170 @@
+"""The command line: what is refused before anything is loaded, what can be set, and that nothing is lost at an end."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from r3lib.config import Profile, check_seed
+from r3lib.files import ROOT, R3Error, read_json, read_jsonl
+from r3lib.machine import cli
+from r3lib.machine.cli import main
+from r3lib.machine.profiles import PROFILES, override, profile
+
+BRIEF = "steps=3 prompts_per_step=2 num_generations=2 train_problems=12 failure_samples=1 reflection_tokens=24"
+SET = [word for setting in BRIEF.split() for word in ("--set", setting)]
+
+
+def command(*words) -> subprocess.CompletedProcess:
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "r3lib", *words], capture_output=True, text=True, cwd=ROOT, env=environment
+    )
+
+
+QUICK = {
+    "--help": (0, "reproduce"),
+    "reproduce --task chess": (1, "There is no task 'chess'; choose one of countdown, function_calling."),
+    "experiment --task countdown chess": (1, "There is no task 'chess'"),
+    "reproduce --profile rtx99": (1, "There is no profile 'rtx99'; choose one of nano"),
+    "reproduce --profile nano:": (1, "'' is no model"),
+    "reproduce --profile nano:../nowhere/x": (1, "'../nowhere/x' is no model"),
+    "reproduce --seed -1": (1, "The seed is -1; choose a whole number from 0 to 4294967295."),
+    "experiment --seeds 0 4294967296": (1, "The seed is 4294967296"),
+    "reproduce --test-problems 0": (1, "test_problems is 0; it must be at least 1."),
+    "reproduce --vllm server": (1, "NF4 weights cannot take without loss; add `--set four_bit=false`"),
+    "reproduce --set stepz=4": (1, "There is no setting 'stepz'; choose one of dtype"),
+    "reproduce --set steps=4.5": (1, "'4.5' cannot be steps, which takes int."),
+    "reproduce --set steps=0": (1, "steps is 0; it must be at least 1."),
+    "reproduce --set dtype=int8": (1, "dtype is 'int8'; choose one of float32"),
+}
+
+
+@pytest.mark.parametrize("words", QUICK)
+def test_what_can_be_known_is_answered_at_once(words):
+    """In one sentence, without a traceback, in under two seconds of CPU."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = command(*words.split())
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    code, told = QUICK[words]
+    assert done.returncode == code and told in (done.stdout if code == 0 else done.stderr), done.stderr
+    assert "Traceback" not in done.stderr and (code == 0 or done.stderr.count("\n") == 1)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
+
+
+def test_every_setting_can_be_set_by_name_and_type():
+    old = PROFILES["nano"]
+    new = override(
+        old, ["steps=40", "learning_rate=1e-4", "four_bit=False", "train_reflection_tokens=none", "vllm=server"]
+    )
+    assert (new.steps, new.learning_rate, new.four_bit, new.train_reflection_tokens, new.vllm) == (
+        *(40, 1e-4, False, None),
+        "server",
+    )
+    told = {**vars(old), **vars(new)}
+    assert {k for k, v in told.items() if v != getattr(old, k)} == {
+        *("steps", "learning_rate", "four_bit", "train_reflection_tokens", "vllm")
+    }
+    for wrong in ("four_bit=1", "steps=none", "steps", "name=x", "model=y", "arm=both", "learning_rate=fast"):
+        with pytest.raises(R3Error):
+            override(old, [wrong])
+
+
+def test_a_profile_that_no_run_could_have_is_refused():
+    for change in (dict(num_generations=1), dict(temperature=-0.1), dict(learning_rate=float("nan")), dict(beta=-1.0)):
+        with pytest.raises(R3Error, match=f"{[*change][0]} is .*; it must be at least"):
+            Profile("x", "y", **change)
+
+
+def test_seeds_are_what_the_generators_take():
+    assert check_seed(0) == 0 and check_seed(2**32 - 1) == 2**32 - 1
+    for seed in (-1, 2**32):
+        with pytest.raises(R3Error, match="choose a whole number"):
+            check_seed(seed)
+
+
+def test_a_model_in_a_folder_of_ones_own_has_its_whole_path_as_its_name(tmp_path):
+    folder = tmp_path / "a" / "model"
+    folder.mkdir(parents=True)
+    found = profile(f"nano:{folder}")
+    assert found.base == found.model == str(folder)
+    assert "/" not in found.name and ".." not in found.name and found.name.endswith("a--model")
+
+
+def test_an_output_folder_that_cannot_be_written_is_told_before_the_model_is_loaded(tmp_path, monkeypatch, capsys):
+    from r3lib import models
+
+    def load(*_):
+        raise AssertionError("loaded")
+
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(models, "load", load)
+    assert main(["reproduce", "--out", str(tmp_path / "file")]) == 1
+    assert "Cannot write" in capsys.readouterr().err
+
+
+# ends
+
+
+def test_a_run_told_to_terminate_ends_in_words_and_resumes(tmp_path):
+    """SIGTERM while it trains: exit 143, one sentence; the same command finishes with the log of a whole run."""
+    words = [sys.executable, "-m", "r3lib", "reproduce", "--test-problems", "3", *SET, "--set", "steps=14"]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    options = dict(cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen([*words, "--out", str(tmp_path)], **options)
+    log = tmp_path / "countdown-r3-nano-seed0" / "work" / "train-r3" / "log.jsonl"
+    end = time.monotonic() + 120
+    while (
+        not (log.exists() and log.read_text().count("\n") >= 11) and time.monotonic() < end and running.poll() is None
+    ):
+        time.sleep(0.05)
+    running.send_signal(signal.SIGTERM)
+    _, told = running.communicate(timeout=60)
+    assert running.returncode == 143 and "Interrupted. What was finished is kept" in told and "Traceback" not in told
+    assert main([*words[3:], "--out", str(tmp_path)]) == 0
+    assert [line["step"] for line in read_jsonl(log)] == list(range(1, 15))
+
+
+def test_a_full_disk_loses_nothing(tmp_path, small_disk, capsys):
+    """At whichever artifact it comes: a sentence; the run on a larger disk then finishes."""
+    words = ["reproduce", "--test-problems", "3", *SET, "--out", str(tmp_path)]
+    whole = tmp_path / "countdown-r3-nano-seed0"
+    reached = []
+    for size in (500, 4_000, 40_000):
+        with small_disk(size):
+            assert main(words) == 1
+        told = capsys.readouterr().err
+        assert "r3lib: Cannot write" in told, told
+        reached.append(sum(path.is_file() for path in whole.rglob("*")))
+        for path in whole.rglob("*.json"):
+            json.loads(path.read_text())  # whole or absent
+    assert reached[0] < reached[-1] and reached == sorted(reached)
+    assert main(words) == 0
+    assert len(read_json(whole / "training.json")["log"]) == 3 and (whole / "report.html").exists()
+
+
+def test_changed_settings_are_refused_and_fresh_takes_them(tmp_path, capsys):
+    """The audit's own words: train one step at a rate, ask for two at another."""
+    words = ["reproduce", "--test-problems", "3", *SET, "--out", str(tmp_path)]
+    assert main([*words, "--set", "steps=1"]) == 0
+    capsys.readouterr()
+    asked = [*words, "--set", "steps=2", "--set", "learning_rate=8e-4"]
+    assert main(asked) == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "was made with steps 1, not 2: delete" in told and told.endswith("or add --fresh, which does it.")
+    assert main([*asked, "--fresh"]) == 0
+    record = read_json(tmp_path / "countdown-r3-nano-seed0" / "training.json")
+    assert (len(record["log"]), record["settings"]["learning_rate"]) == (2, 8e-4)
+
+
+def test_the_signal_handler_is_given_back():
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["reproduce", "--task", "chess"]) == 1
+    assert signal.getsignal(signal.SIGTERM) == before and issubclass(cli.Terminated, KeyboardInterrupt)
