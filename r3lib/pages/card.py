@@ -34,6 +34,7 @@ def card(profile: Profile, runs: list[report.Run], name: str) -> str:
     record, title = trained[0].record, name.rpartition("/")[2]
     temperatures = sorted({run.record["temperature"] for run in trained}, reverse=True)
     settings = [[key, str(value)] for key, value in record["settings"].items() if key != "name"]
+    preset = profile.name.removesuffix(f"-{profile.slug}")
     card = ModelCard.from_template(
         _metadata(profile, trained, title),
         template_path=TEMPLATE,
@@ -41,7 +42,7 @@ def card(profile: Profile, runs: list[report.Run], name: str) -> str:
         base=profile.base,
         name=name,
         paper=PAPER,
-        profile=profile.name,
+        profile=preset if preset == profile.name else f"{preset}:{profile.base}",  # as `profiles.profile` takes it
         record=record,
         results="\n\n".join(report.table(runs, t) for t in temperatures),
         settings=tables.markdown(["setting", profile.name], settings),
