@@ -14,9 +14,7 @@ import pytest
 from r3lib.files import ROOT
 
 HOUSE = ROOT / "r3lib"
-PATHS = {
-    ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in HOUSE.rglob("*.py")
-}
+PATHS = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in HOUSE.rglob("*.py")}
 METHOD = [name for name, path in PATHS.items() if path.parent == HOUSE]
 FOLDERS = {path.parent.name for path in PATHS.values()} - {"r3lib"}
 ENTRY = {"r3lib.__main__", "r3lib.cli"}

@@ -141,7 +141,8 @@ def test_what_a_model_wrote_stays_text_on_the_page(results):
     made.figure(plots.loop(), nasty)
     text = made.text()
     assert "<script" not in text and "49" not in re.sub(r"base64,[^\"]*", "", text) and text.count("</dd>") == 2
-    assert text.count("<td>") == 2 and "two\nlines" in text and "\x1b" not in text.partition("<dl>")[2].partition("</dl>")[0]
+    assert text.count("<td>") == 2 and "two\nlines" in text
+    assert "\x1b" not in text.partition("<dl>")[2].partition("</dl>")[0], "control characters are spelled out"
     assert 'alt="&lt;script&gt;alert(&#34;&amp;&#34;)' in text
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import safe_open
 
-from r3lib.config import ARMS
+from r3lib.config import ARMS, R3
 from r3lib.files import DATA, RESULTS, R3Error, read_json
 from r3lib.pages import paper, report
 from r3lib.pages.report import Run, matrix
@@ -34,25 +34,26 @@ Row = tuple[str, float, float, float]  # label, mean, low, high: points
 Point = tuple[float, float, float, float]  # tokens a problem, or temperature; %, low, high
 
 
+def _folders(task: str, profile: str, results: Path) -> dict[str, Path]:
+    """Where the runs of every arm that was trained lie."""
+    others = {arm: results / "arms" / task / profile / arm for arm in ARMS if arm != R3.name}
+    found = {R3.name: results / task / profile, **others}
+    return {arm: folder for arm, folder in found.items() if folder.exists()}
+
+
 def load(task: str, profile: str, results: Path = RESULTS) -> dict[str, list[Run]]:
     """The runs of every arm that was trained, "vanilla" first: arm -> one run a seed and temperature."""
-    runs = report.collect(results / task / profile)
-    out = {
-        "vanilla": [r for r in runs if not r.record["trained"]],
-        "r3": [r for r in runs if r.record["trained"]],
-    }
-    for arm in ARMS:
-        folder = results / "arms" / task / profile / arm
-        if folder.exists():
-            out[arm] = report.collect(folder)
+    out: dict[str, list[Run]] = {"vanilla": []}
+    for arm, folder in _folders(task, profile, results).items():
+        for run in report.collect(folder):
+            out.setdefault(arm if run.record["trained"] else "vanilla", []).append(run)
     return out
 
 
 def logs(task: str, profile: str, results: Path = RESULTS) -> dict[str, list[list[dict]]]:
     """The training logs of every arm that was run: arm -> log of each seed, a list of steps."""
-    folders = {"r3": results / task / profile}
-    folders |= {arm: results / "arms" / task / profile / arm for arm in ARMS if arm != "r3"}
-    return {arm: [*report.training_logs(folder).values()] for arm, folder in folders.items() if folder.exists()}
+    folders = _folders(task, profile, results)
+    return {arm: [*report.training_logs(folder).values()] for arm, folder in folders.items()}
 
 
 def sampled(task: str, profile: str, results: Path = RESULTS) -> dict[str, float]:
@@ -102,8 +103,16 @@ def difference(a: list[Run], b: list[Run], temperature: float, arm: str, other: 
     seeds = [sorted(r.record["seed"] for r in runs if r.record["temperature"] == temperature) for runs in (a, b)]
     if seeds[0] != seeds[1]:
         raise R3Error(f"Seeds {seeds[0]} cannot be paired with seeds {seeds[1]}; run `make experiments` to its end.")
-    left, right = (matrix(runs, runs[0].record["trained"], temperature, x) for runs, x in ((a, arm), (b, other)))
-    return tuple(100 * x for x in paired_difference(left, right))
+    return _hundred(paired_difference(_own(a, temperature, arm), _own(b, temperature, other)))
+
+
+def _own(runs: list[Run], temperature: float, arm: str) -> np.ndarray:
+    """`report.matrix` of runs that are all vanilla or all trained."""
+    return matrix(runs, runs[0].record["trained"], temperature, arm)
+
+
+def _hundred(found: tuple[float, float, float]) -> tuple[float, float, float]:
+    return tuple(100 * x for x in found)
 
 
 def _points(found: tuple[float, float, float]) -> str:
@@ -138,8 +147,7 @@ TRIES = "first try", "second try", "blind retry", "tokens a problem, second / bl
 
 def _tries(runs: list[Run], temperature: float) -> list[str]:
     """The cells under `TRIES` of one model: shares in percent, and what the retries cost."""
-    trained = runs[0].record["trained"]
-    found = [report.interval(matrix(runs, trained, temperature, arm)) for arm in ("first", "second", "blind")]
+    found = [report.interval(_own(runs, temperature, arm)) for arm in ("first", "second", "blind")]
     spent = " / ".join(f"{tokens(runs, temperature, arm):.0f}" for arm in ("second", "blind"))
     return [*(report.percent(*each) for each in found), spent]
 
@@ -176,11 +184,10 @@ def beside(small: list[Run], large: list[Run], temperature: float) -> dict[str, 
     """From the first try to the second, for `plots.curves`: accuracy against parameters times tokens."""
     out = {}
     for label, runs in _models(small, large).items():
-        trained = runs[0].record["trained"]
         for retry, name in (("second", "own reflection"), ("blind", "blind retry")):
-            ends = ((None, "first"), (retry, retry))
             out[f"{label}: {name}"] = [
-                (work(runs, temperature, how), *_percent(matrix(runs, trained, temperature, arm))) for how, arm in ends
+                (work(runs, temperature, how), *_percent(_own(runs, temperature, arm)))
+                for how, arm in ((None, "first"), (retry, retry))
             ]
     return out
 
@@ -201,9 +208,7 @@ def beside_table(small: list[Run], large: list[Run], temperature: float) -> str:
         "the untrained large one's second try": (big, "second"),
         "the untrained small one's second try": (untrained, "second"),
     }
-    paired = [
-        [what, _points(difference(trained, runs, temperature, "second", arm))] for what, (runs, arm) in minus.items()
-    ]
+    paired = [[what, _points(difference(trained, a, temperature, "second", arm))] for what, (a, arm) in minus.items()]
     about = f"{report.describe([*small, *large], temperature)}, beside {report.model(big[0].record)}"
     parts = [markdown(head, rows), markdown(["trained small, second try, minus", "points"], paired)]
     return "\n\n".join([f"*{about}; % with 95 % intervals.*", *parts])
@@ -218,7 +223,7 @@ def gains(runs: list[Run], temperature: float) -> dict[str, tuple[str, float, fl
 
     model = f"{runs[0].record['model']} (ours, {len(cells('trained_first'))} seeds)"
     found = {name: paired_difference(cells(end), cells(start)) for name, (start, end) in paper.GAINS.items()}
-    return {name: (model, *(100 * x for x in points)) for name, points in found.items()}
+    return {name: (model, *_hundred(points)) for name, points in found.items()}
 
 
 def flows(runs: list[Run], temperature: float) -> Counter:
@@ -270,11 +275,8 @@ def independent(records: list[dict]) -> list[Point]:
 
     The cost of k tries is the expected number of them, sum over j < k of 1 - pass@j, times the mean tokens of a try.
     """
-    out = []
-    for k in range(1, records[0]["answers"]["tries"]["of"] + 1):
-        found, cost = _pass_at(records, k)
-        out.append((cost, *_percent(found)))
-    return out
+    found = [_pass_at(records, k) for k in range(1, records[0]["answers"]["tries"]["of"] + 1)]
+    return [(cost, *_percent(right)) for right, cost in found]
 
 
 def _pass_at(records: list[dict], k: int) -> tuple[np.ndarray, float]:
@@ -298,8 +300,7 @@ def same_tokens(reflecting: list[dict], sampling: list[dict]) -> tuple[int, floa
     counts = range(1, sampling[0]["answers"]["tries"]["of"] + 1)
     k = max((k for k in counts if _pass_at(sampling, k)[1] <= limit), default=1)
     found, cost = _pass_at(sampling, k)
-    more = paired_difference(found, tries(reflecting, "reflect", t, 1))
-    return k, cost, limit, tuple(100 * x for x in more)
+    return k, cost, limit, _hundred(paired_difference(found, tries(reflecting, "reflect", t, 1)))
 
 
 TOKEN_AXES = "tokens sampled for one problem (log scale)", "right so far, % (95 % band)"
@@ -337,7 +338,7 @@ def verdict(asked: dict[str, list[dict]]) -> str:
 
 
 def _percent(values: np.ndarray) -> tuple[float, float, float]:
-    return tuple(100 * x for x in mean_interval(values))
+    return _hundred(mean_interval(values))
 
 
 def rounds_table(asked: dict[str, list[dict]]) -> str:
@@ -367,9 +368,9 @@ def transfer_table(asked: dict[str, list[dict]]) -> str:
         own = [record for record in asked[name] if record["seed"] in set.intersection(*map(set, seeds))]
         vanilla = [r for r in asked["vanilla"] if r["seed"] in [record["seed"] for record in own]]
         first, second, blind = (tries(own, *x) for x in (("reflect", t, 0), ("reflect", t, 1), ("blind", t, 1)))
-        more = [paired_difference(second, x) for x in (tries(vanilla, "reflect", t, 1), blind)]
         cells = [report.percent(*mean_interval(values)) for values in (first, second, blind)]
-        gains = [_points(tuple(100 * x for x in each)) for each in more]
+        controls = tries(vanilla, "reflect", t, 1), blind
+        gains = [_points(_hundred(paired_difference(second, x))) for x in controls]
         rows.append([label, *cells, "" if name == "vanilla" else gains[0], gains[1]])
     head = ["adapter", "first try", "second try", "blind retry", "second try − vanilla's", "second − blind"]
     return f"*{_asked(asked['transfer'])}; % with 95 % intervals.*\n\n{markdown(head, rows)}"
