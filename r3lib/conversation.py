@@ -85,12 +85,8 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: list[dict], tools: 
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def _user_turn(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
-    return _rendered_turn(tokenizer, tokenizer.chat_template, text)
-
-
 @lru_cache(maxsize=4096)
-def _rendered_turn(tokenizer: PreTrainedTokenizerBase, template: str, text: str) -> tuple[int, ...]:
+def _user_turn(tokenizer: PreTrainedTokenizerBase, template: str, text: str) -> tuple[int, ...]:
     """Tokens between the last token of an assistant's text and the first of its next: end of turn, user, assistant.
 
     The template renders a three-message conversation whose assistant says a marker; what follows the marker is it.
@@ -104,8 +100,8 @@ def _rendered_turn(tokenizer: PreTrainedTokenizerBase, template: str, text: str)
     return tuple(tokenizer(rendered.rsplit(_MARK, 1)[1], add_special_tokens=False)["input_ids"])
 
 
-def fingerprint(ids: list[int]) -> int:
-    """Eight bytes that stand for these token ids."""
+def key_of(ids: list[int]) -> int:
+    """Eight bytes that stand for these token ids: a problem's key when numbers are drawn."""
     return int.from_bytes(blake2b(np.array(ids, dtype=np.int64).tobytes(), digest_size=8).digest(), "big")
 
 
@@ -128,7 +124,7 @@ class Conversation:
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int | tuple[int, ...] = 0):
         self.model, self.tokenizer = model, tokenizer
-        self.seed = (seed,) if isinstance(seed, int) else seed
+        self.seed = (int(seed),) if np.isscalar(seed) else tuple(seed)
         self.transcripts: list[Transcript] = []
         self.keys: list[int] = []
         self.samples: list[int] = []
@@ -137,7 +133,7 @@ class Conversation:
         self._logits: torch.Tensor | None = None  # (rows, vocabulary) after the last token read
 
     def open(self, task: Task, problems: list[dict]) -> None:
-        """Begin one conversation a problem with the task's messages. For training and judging alike, the one way."""
+        """Begin one conversation for each problem, with the task's messages: the one way, to train and to judge."""
         self.start([prompt_ids(self.tokenizer, task.messages(p), task.tools(p)) for p in problems])
 
     def start(self, prompts: list[list[int]], span: str = "prompt") -> None:
@@ -146,7 +142,7 @@ class Conversation:
         self.transcripts, self._queue = [Transcript() for _ in range(rows)], [[] for _ in range(rows)]
         self._cache = DynamicCache(config=self.model.config)
         self._mask = torch.zeros(rows, 0, dtype=torch.long, device=device)
-        self.keys, self.samples = [fingerprint(ids) for ids in prompts], [0] * rows
+        self.keys, self.samples = [key_of(ids) for ids in prompts], [0] * rows
         for row, ids in enumerate(prompts):
             self._append(row, span, ids)
 
@@ -155,7 +151,7 @@ class Conversation:
         texts = [texts] * len(self.transcripts) if isinstance(texts, str) else texts
         ends = set(self._ends.tolist())
         for row, text in enumerate(texts):
-            ids = list(_user_turn(self.tokenizer, text))
+            ids = list(_user_turn(self.tokenizer, self.tokenizer.chat_template, text))
             last = self.transcripts[row].ids[-1]
             if last in ends and ids and ids[0] in ends:
                 ids = ids[1:]
@@ -295,7 +291,7 @@ class Conversation:
 
     def tell_apart(self) -> None:
         """Draw from here on by all that a row holds: two wrong answers to one problem are two failures."""
-        self.keys = [fingerprint(transcript.ids) for transcript in self.transcripts]
+        self.keys = [key_of(transcript.ids) for transcript in self.transcripts]
 
     def written(self, span: str) -> int:
         """Tokens of this message in all conversations."""

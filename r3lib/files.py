@@ -24,10 +24,11 @@ class R3Error(Exception):
 
 
 @contextmanager
-def writing(path: Path, kept: str = "nothing was changed there") -> Iterator[None]:
-    """Turn a failure to write (a full disk, a folder without permission) into an R3Error that names `path`.
+def writing(path: Path | None, kept: str = "nothing was changed there") -> Iterator[None]:
+    """Turn a failure to write (a full disk, a folder without permission) into an R3Error that names the place.
 
     Each library has a kind of its own: OSError, torch's RuntimeError, safetensors' and tokenizers' plain exceptions.
+    path: the place; None where only the error knows it.
     """
     try:
         yield
@@ -39,8 +40,9 @@ def writing(path: Path, kept: str = "nothing was changed there") -> Iterator[Non
         if not disk and not any(sign in str(error) for sign in signs):
             raise
         why = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        place = path or getattr(error, "filename", None) or "a file"
         raise R3Error(
-            f"Cannot write {path}: {why}. Free some space or choose a folder you may write to; {kept}."
+            f"Cannot write {place}: {why}. Free some space or choose a folder you may write to; {kept}."
         ) from error
 
 

@@ -273,6 +273,7 @@ def train(
         name = Path(profile.base).name if Path(profile.base).is_absolute() else profile.base
         base = {"base_model_name_or_path": name}  # not the folder it lay in on this machine
         write_json(saved, read_json(saved) | base)
+        write_json(partial / "record.json", made)  # goes with the adapter wherever it is copied
         shutil.rmtree(out / "adapter", ignore_errors=True)
         partial.rename(out / "adapter")
         for checkpoint in out.glob("checkpoint-*"):

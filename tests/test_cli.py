@@ -127,7 +127,7 @@ def test_a_run_told_to_terminate_ends_in_words_and_resumes(tmp_path):
         time.sleep(0.05)
     running.send_signal(signal.SIGTERM)
     _, told = running.communicate(timeout=60)
-    assert running.returncode == 143 and "Interrupted. What was finished is kept" in told and "Traceback" not in told
+    assert running.returncode == 143 and "Interrupted: what was finished is kept" in told and "Traceback" not in told
     assert main([*words[3:], "--out", str(tmp_path)]) == 0
     assert [line["step"] for line in read_jsonl(log)] == list(range(1, 15))
 

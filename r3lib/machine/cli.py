@@ -14,7 +14,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
 from r3lib.config import ARMS, check_seed
-from r3lib.files import R3Error
+from r3lib.files import R3Error, writing
 from r3lib.machine.profiles import JOBS, assignments, override, profile
 from r3lib.problems import splits
 
@@ -92,6 +92,9 @@ def check(options: argparse.Namespace) -> None:
         check_seed(seed)
 
 
+KEPT = "what was finished is kept, and the same command resumes from there"
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM, so that a run told to end ends as one that is interrupted: every file whole."""
 
@@ -110,19 +113,13 @@ def main(arguments: list[str] | None = None) -> int:
         check(options)
         from r3lib.machine import commands
 
-        commands.COMMANDS[options.command](options)
+        with writing(None, KEPT):
+            commands.COMMANDS[options.command](options)
     except R3Error as error:
         print(f"r3lib: {error}", file=sys.stderr)
         return 1
-    except OSError as error:
-        print(
-            f"r3lib: {error.strerror or error}: {error.filename or 'a file'}. Free some space or choose a folder you "
-            "may write to (--out); what was finished is kept, and the same command resumes from there.",
-            file=sys.stderr,
-        )
-        return 1
     except KeyboardInterrupt as error:
-        print("\nInterrupted. What was finished is kept; the same command resumes from there.", file=sys.stderr)
+        print(f"\nInterrupted: {KEPT}.", file=sys.stderr)
         return 143 if isinstance(error, Terminated) else 130
     finally:
         signal.signal(signal.SIGTERM, before)
