@@ -89,9 +89,10 @@ def test_what_is_kept_loads_and_names_nothing_of_this_machine(stored, nano, smal
     chosen, runs, task = stored
     get_peft_model(copy.deepcopy(nano[0]), models.lora(small)).save_pretrained(tmp_path / "adapter")
     (tmp_path / "adapter" / "training_args.bin").write_bytes(b"of this machine")
+    (tmp_path / "adapter" / "record.json").write_text("{}")
     card.write_card(tmp_path / "adapter", chosen, runs)
     card.keep(tmp_path / "adapter", tmp_path / "kept")
-    names = {"adapter_config.json", "README.md", "adapter_model.safetensors"}
+    names = {"adapter_config.json", "README.md", "adapter_model.safetensors", "record.json"}
     assert {path.name for path in (tmp_path / "kept").iterdir()} == names
     loaded = models.with_adapter(copy.deepcopy(nano[0]), tmp_path / "kept")
     assert any("lora_" in name for name, _ in loaded.named_parameters())

@@ -11,10 +11,11 @@ from typing import NamedTuple
 from tqdm.auto import tqdm
 
 from r3lib import experiment, models
-from r3lib.config import ARMS, R3
-from r3lib.files import RESULTS, ROOT, R3Error
+from r3lib.config import ARMS, R3, Profile
+from r3lib.files import RESULTS, ROOT, R3Error, read_json
 from r3lib.machine.profiles import PARTNERS, override, profile
 from r3lib.measure import probes
+from r3lib.outcomes import load_outcomes, outcomes_path
 from r3lib.pages import card, report
 from r3lib.problems import splits
 
@@ -57,7 +58,7 @@ def run(job: Job, settings: Sequence[str] = (), fresh: bool = False) -> None:
     problems = splits.train_and_test(task, chosen, job.seed)
     r3 = job._replace(what="r3")
     if job.what in ARMS:
-        chosen = experiment.same_tokens(replace(chosen, arm=ARMS[job.what]), r3.out)
+        chosen = same_tokens(replace(chosen, arm=ARMS[job.what]), r3.out)
     if job.what == "probes":
         if models.processes().num_processes > 1:
             raise R3Error("The probes are asked by one process; run them without `accelerate launch`.")
@@ -73,6 +74,21 @@ def run(job: Job, settings: Sequence[str] = (), fresh: bool = False) -> None:
     if models.processes().is_main_process and job.what == R3.name and adapter.exists():
         card.write_card(adapter, chosen, report.collect(job.out))
         card.keep(adapter, job.out / "adapter")
+
+
+def same_tokens(profile: Profile, r3: Path) -> Profile:
+    """The profile with a group so large that a run samples about as many tokens as R3 did in the run in `r3`.
+
+    For an arm that does not reflect, whose answers are short; another arm's profile is left as it is. Raises R3Error if
+    the run in `r3` is not there.
+    """
+    if profile.arm.reflects:
+        return profile
+    sampled = sum(step["sampled_tokens"] for step in read_json(r3 / "training.json")["log"])
+    header, vanilla = load_outcomes(outcomes_path(r3, False, profile.temperature))
+    answer = vanilla.tokens["first"] / header["n"]
+    group = max(2, round(sampled / (profile.steps * profile.prompts_per_step * answer)))
+    return replace(profile, num_generations=group)
 
 
 def run_all(jobs: list[Job], settings: Sequence[str] = (), fresh: bool = False) -> None:

@@ -89,8 +89,8 @@ def write_card(adapter: Path, profile: Profile, runs: list[report.Run], name: st
 
 
 def keep(adapter: Path, folder: Path) -> None:
-    """Copy what an adapter needs to be loaded, and its card, whole or not at all; not what names this machine."""
-    for name in ("adapter_config.json", "README.md", "adapter_model.safetensors"):
+    """Copy what an adapter needs to be loaded, its record and its card, each whole or not at all."""
+    for name in ("adapter_config.json", "README.md", "record.json", "adapter_model.safetensors"):
         with whole(folder / name) as partial:
             shutil.copyfile(adapter / name, partial)
 
