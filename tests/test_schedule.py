@@ -58,7 +58,12 @@ def test_jobs_run_in_turn_and_are_not_run_twice(here, capsys):
     assert changed == {f"{r3}/probes-trained.json"}
 
 
-CARD = ("README.md", "adapter_config.json", "adapter_model.safetensors", "record.json")  # written anew from the same run
+CARD = (
+    "README.md",
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "record.json",
+)  # written anew from the same run
 
 
 def test_an_arm_or_probes_without_r3_say_what_to_run(here):

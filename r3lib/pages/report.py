@@ -15,7 +15,7 @@ import numpy as np
 from r3lib.files import R3Error, read_json, write_text
 from r3lib.outcomes import METRICS, Outcomes, load_outcomes
 from r3lib.pages.tables import markdown
-from r3lib.stats import mean_interval, paired_difference, wilson
+from r3lib.stats import mean_interval, paired_difference
 
 COLUMNS = tuple("task model profile arm trained seed temperature metric n mean low high commit".split())
 KIND = ("task", "model", "profile", "arm", "trained", "temperature")  # runs that differ in these are not averaged
@@ -75,20 +75,15 @@ def matrix(runs: Iterable[Run], trained: bool, temperature: float, arm: str) -> 
 
 
 def interval(values: np.ndarray) -> tuple[float, float, float] | None:
-    """Mean and 95 % interval of (seeds, problems): Wilson's for one seed, else a bootstrap of problems and seeds.
+    """Mean and 95 % interval of (seeds, problems), `r3lib.stats.mean_interval`.
 
     None if it was not run, or some seed has no problem that counts (all are NaN).
     """
-    if not values.size or np.isnan(values).all(1).any():
-        return None
-    if len(values) > 1:
-        return mean_interval(values)
-    counted = values[~np.isnan(values)]
-    return (float(counted.mean()), *wilson(int(counted.sum()), counted.size))
+    return mean_interval(values) if values.size and not np.isnan(values).all(1).any() else None
 
 
 def summary_rows(runs: list[Run]) -> list[dict]:
-    """Tidy rows, one a figure: each seed with its Wilson interval, then all seeds (seed "all") with a bootstrap one.
+    """Tidy rows, one a figure: each seed with its Wilson interval, then all seeds (seed "all").
 
     leak_rate is the share of the model's own reflections that give a right answer away, among failed first tries.
     """
@@ -226,17 +221,17 @@ def leaks_table(runs: list[Run], temperature: float) -> str:
 
 
 def rescued_table(runs: list[Run], temperature: float) -> str:
-    """Markdown: for each kind of wrong first try, how many the second try puts right, with Wilson intervals."""
-    pairs = {
-        trained: gather(runs, trained, temperature, lambda o: zip(o.kinds["first"], o.right["second"]))
-        for trained in (False, True)
-    }
-    names = sorted({kind for found in pairs.values() for kind, _ in found} - {"correct"})
+    """Markdown: for each kind of wrong first try, how many the second try puts right, over the seeds that have it."""
+    firsts = [gather(runs, trained, temperature, lambda o: o.kinds["first"]) for trained in (False, True)]
+    names = sorted({kind for kinds in firsts for kind in kinds} - {"correct"})
 
     def cell(trained: bool, kind: str) -> str:
-        hits = [right for first, right in pairs[trained] if first == kind]
-        low, high = wilson(sum(hits), len(hits)) if hits else (0.0, 0.0)
-        return f"{percent(np.mean(hits), low, high)} (n = {len(hits)})" if hits else "none"
+        def of_this_kind(o: Outcomes) -> list[np.ndarray]:
+            return [np.where(np.array(o.kinds["first"]) == kind, o.right["second"], np.nan)]
+
+        rows = gather(runs, trained, temperature, of_this_kind)
+        values = np.array([row for row in rows if not np.isnan(row).all()])
+        return f"{percent(*mean_interval(values))} (n = {(~np.isnan(values)).sum()})" if values.size else "none"
 
     rows = [[kind.replace("_", " "), cell(False, kind), cell(True, kind)] for kind in names]
     return markdown(["kind of the first error", "put right, vanilla", "put right, trained"], rows)
