@@ -163,9 +163,9 @@ def coverage() -> str:
         [
             "Of 100 intervals of a nominal 95 %, so many hold the truth, by the standard deviation of the seeds' true "
             "means in points. In brackets the bootstrap that the kit had before.",
-            lines(f"measured|seeds|{sds}", rows["coverage"]),
+            tables.markdown(f"measured|seeds|{sds}".split("|"), rows["coverage"]),
             "Their mean width in points:",
-            lines(f"measured|seeds|{sds}", rows["width"]),
+            tables.markdown(f"measured|seeds|{sds}".split("|"), rows["width"]),
             "Lowest and highest coverage of all those cells, by construction:",
             constructions(found),
             f"{settings['problems']:,} problems and {settings['experiments']:,} experiments for each cell, "
@@ -184,7 +184,9 @@ def constructions(found: dict[str, list[dict]]) -> str:
             held = [c["coverage"][name] for kind in found for c in found[kind] if (kind == simulated.RARE) == rare]
             ranges.append(f"{min(held):.1f} to {max(held):.1f}")
         rows.append([name, *ranges, f"{wider:.2f}"])
-    return lines(f"construction|coverage|coverage where {simulated.RARE}|mean width, the kit's = 1", rows)
+    return tables.markdown(
+        f"construction|coverage|coverage where {simulated.RARE}|mean width, the kit's = 1".split("|"), rows
+    )
 
 
 def plan(price: float) -> str:
