@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from functools import cache
 from itertools import chain
-from math import prod
+from math import comb, prod
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from r3lib.files import DATA, RESULTS, R3Error, read_json
 from r3lib.pages import paper, report
 from r3lib.pages.report import Run, matrix
 from r3lib.pages.tables import markdown
-from r3lib.stats import mean_interval, paired_difference, pass_at
+from r3lib.stats import mean_interval, paired_difference
 
 CONTROLS = {
     "blind": "told that it was wrong",
@@ -277,6 +277,16 @@ def independent(records: list[dict]) -> list[Point]:
     """
     found = [_pass_at(records, k) for k in range(1, records[0]["answers"]["tries"]["of"] + 1)]
     return [(cost, *_percent(right)) for right, cost in found]
+
+
+def pass_at(k: int, right: list[int], count: int) -> np.ndarray:
+    """pass@k of each problem, without bias, of `right` tries among `count` (Chen et al. 2021, equation 1).
+
+    Raises ValueError if k is more than the tries there are.
+    """
+    if not 1 <= k <= count:
+        raise ValueError(f"pass@{k} needs {k} tries of each problem; there are {count}.")
+    return np.array([1 - comb(count - c, k) / comb(count, k) for c in right])
 
 
 def _pass_at(records: list[dict], k: int) -> tuple[np.ndarray, float]:
