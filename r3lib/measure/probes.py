@@ -83,7 +83,7 @@ def first_tries(
 ) -> tuple[list[int], float]:
     """How many of `count` independent first tries of each problem are right, and the mean tokens of a try.
 
-    What the tokens of a reflection would have bought in tries, if a verifier may look at each (`r3lib.pages.compare.pass_at`).
+    What the tokens of a reflection would have bought in tries, if a verifier may look at each (`compare.pass_at`).
     """
     right, written = [], 0
     with models.memory_explained(profile), tqdm(total=len(problems), desc=desc, unit="problem", leave=None) as bar:
