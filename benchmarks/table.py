@@ -15,7 +15,7 @@ from pathlib import Path
 from r3lib.files import ROOT, read_json
 from r3lib.machine import families
 from r3lib.machine.profiles import PROFILES
-from r3lib.pages import report
+from r3lib.pages import report, tables
 
 sys.path.insert(0, str(Path(__file__).parent))
 import fit
@@ -31,12 +31,6 @@ def read(name: str) -> dict:
     """A benchmark's result, empty if it was not run."""
     path = RESULTS / f"{name}.json"
     return read_json(path) if path.exists() else {}
-
-
-def lines(head: str, rows: list[list[str]]) -> str:
-    """A markdown table."""
-    names = head.split("|")
-    return "\n".join("| " + " | ".join(row) + " |" for row in (names, ["---"] * len(names), *rows))
 
 
 def where(found: dict) -> str:
@@ -66,7 +60,7 @@ def steps() -> str:
         rows[-2][0] += f" ({found['batch']}; {where(found)})"
     measured = " ".join(read("step"))
     rows += [[name, *[NONE] * 5] for name in fit.MODELS if f"{name} on " not in measured]
-    return lines("one step|s|tokens/s|GB|of the compute bound|times faster", rows)
+    return tables.markdown(["one step", "s", "tokens/s", "GB", "of the compute bound", "times faster"], rows)
 
 
 def choices() -> str:
@@ -85,7 +79,8 @@ def choices() -> str:
                 times(one["times_faster"]) + extra,
             ]
         )
-    return f"{lines('choice|s with it|s without|times faster', rows)}\n\n{where(found)}, r3-nano."
+    table = tables.markdown(["choice", "s with it", "s without", "times faster"], rows)
+    return f"{table}\n\n{where(found)}, r3-nano."
 
 
 def fits() -> str:
@@ -101,7 +96,7 @@ def fits() -> str:
             else:
                 cells = [f"{one['peak_gb']:.1f}", f"{one['seconds_per_step']:.1f}"]
             rows.append([name.rpartition("/")[2], f"{cap} GB ({profile})", estimate, *cells])
-    return lines("model|cap (settings of)|estimated GB|peak GB|s a step", rows)
+    return tables.markdown(["model", "cap (settings of)", "estimated GB", "peak GB", "s a step"], rows)
 
 
 def failure_sets() -> str:
@@ -117,7 +112,8 @@ def failure_sets() -> str:
         ]
         for one in found["sizes"]
     ]
-    table = lines("failures|s to build|ms each|ms each to lay out for training|GB at peak|bytes each", rows)
+    head = ["failures", "s to build", "ms each", "ms each to lay out for training", "GB at peak", "bytes each"]
+    table = tables.markdown(head, rows)
     return f"{table}\n\n{where(found)}, r3-nano, four answers to each problem."
 
 
@@ -134,7 +130,7 @@ def verifiers() -> str:
                 times(found["ratio"]),
             ]
         )
-    return lines("verifier|answers/s and core|beside|ratio", rows)
+    return tables.markdown(["verifier", "answers/s and core", "beside", "ratio"], rows)
 
 
 def long_run() -> str:
@@ -176,11 +172,9 @@ def plan(price: float) -> str:
             else:
                 sampled, bound = "its own lengths", ("", "")
             rows.append([name.rpartition("/")[2], str(group), sampled, *bound, hours, cost])
-    return lines(
-        "model|reflections a failure|billions of tokens sampled, at most|10^18 operations needed|"
-        f"hours of one H100 at its full speed|hours at the measured rate|cost at ${price:.2f} a GPU hour",
-        rows,
-    )
+    head = ["model", "reflections a failure", "billions of tokens sampled, at most", "10^18 operations needed"]
+    head += ["hours of one H100 at its full speed", "hours at the measured rate", f"cost at ${price:.2f} a GPU hour"]
+    return tables.markdown(head, rows)
 
 
 def preparation() -> str:

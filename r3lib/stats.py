@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from math import comb
 
 import numpy as np
 from scipy.stats import binomtest
@@ -66,3 +67,13 @@ def _draws(seeds: int, n: int, resamples: int, seed: int) -> list[tuple[np.ndarr
         times = [np.bincount(row, minlength=n) for row in rng.integers(n, size=(500, n))]
         out.append((np.stack(times).astype(np.uint8), rng.integers(seeds, size=(500, seeds))))
     return out
+
+
+def pass_at(k: int, right: list[int], count: int) -> np.ndarray:
+    """pass@k of each problem, without bias, of `right` tries among `count` (Chen et al. 2021, equation 1).
+
+    Raises ValueError if k is more than the tries there are.
+    """
+    if not 1 <= k <= count:
+        raise ValueError(f"pass@{k} needs {k} tries of each problem; there are {count}.")
+    return np.array([1 - comb(count - c, k) / comb(count, k) for c in right])
