@@ -227,6 +227,8 @@ def test_exact_arithmetic(equation, numbers, target):
         ("３+2", [3, 2], 5, "invalid_equation"),
         ("½*4", [4], 2, "invalid_equation"),
         ("3\u00a0+ 2", [3, 2], 5, "invalid_equation"),
+        ("\u00a03+2", [3, 2], 5, "invalid_equation"),  # at the ends, too: str.strip would take these two away
+        ("3+2\x0b", [3, 2], 5, "invalid_equation"),
         ("3\u200b+2", [3, 2], 5, "invalid_equation"),
         ("3\x00+2", [3, 2], 5, "invalid_equation"),
         ("3\x0b+2", [3, 2], 5, "invalid_equation"),
@@ -335,7 +337,7 @@ def test_reasons_teach():
     assert "leaves out 6" in reason("34 - 2") and "uses 7" in reason("34 - 2 + 7")
     assert "= result" in reason("34+2=36")
     assert "multiply with *" in reason("(34-2) × 6") and "multiply with *" in reason("6(34-2)")
-    assert "side by side" in reason("(34-2)6")
+    assert "side by side" in reason("(34-2)6") and "side by side" in reason("34 - 2 6")
     assert "divide with /" in reason("34 ÷ 2 + 6") and "subtract with -" in reason("34 − 2 + 6")
     assert "leading zeros" in reason("034 - 2 + 6")
     assert "never closed" in reason("(34 - 2 * 6") and "no '('" in reason("34 - 2) * 6")
