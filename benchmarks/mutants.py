@@ -144,6 +144,7 @@ def main() -> None:
     options = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     os.environ |= {"HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}  # as in tests/conftest.py
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # nbval alone takes a second to import
     mutants = [one for one in listed() if options.only in f"{one.file}: {one.breaks}"]
     for mutant in mutants:
         mutant.patched()

@@ -404,7 +404,8 @@ def test_draws_differ_by_seed_problem_message_sample_and_position(tiny, problems
     assert found.shape == (4, 6) and 0 <= found.min() and found.max() < 1
     others = [draws(conversation, "retry"), draws(begin(*tiny, problems[:2], seed=2))]
     assert torch.cat([found, *others]).unique().numel() == 24 + 24 + 12
-    assert draws(begin(*tiny, problems[:2], seed=(1, 0))).unique().numel() == 12
+    steps = [draws(begin(*tiny, problems[:2], seed=(1, step))) for step in (0, 1)]
+    assert torch.cat([found, *steps]).unique().numel() == 24 + 12 + 12
     assert torch.equal(draws(begin(*tiny, problems[:2], seed=(1,))), found[[0, 2]])
 
 
@@ -464,6 +465,25 @@ def test_a_tokens_share_is_its_probability(tiny, problems, temperature):
     torch.testing.assert_close(
         shares, torch.softmax(logits[[300, 301, 302]].double() / temperature, 0), atol=0.03, rtol=0
     )
+
+
+def test_every_token_is_drawn_apart(tiny, problems):
+    """Else a message whose first word was unlikely would go on with unlikely words."""
+    model, tokenizer = tiny
+    conversation = begin(model, tokenizer, problems[:1])
+
+    def force(module, args, output):
+        output.logits.fill_(-1e9)
+        output.logits[..., [300, 301, 302]] = 0
+        return output
+
+    handle = model.register_forward_hook(force)
+    try:
+        conversation.reply("attempt", 60, 1.0)
+    finally:
+        handle.remove()
+    [tokens] = written(conversation)
+    assert len(tokens) == 60 and all(10 <= tokens.count(token) <= 30 for token in (300, 301, 302))
 
 
 # errors
