@@ -8,6 +8,7 @@ Usage: python benchmarks/table.py (the last step of `make bench`).
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,11 @@ from pathlib import Path
 from r3lib.files import ROOT, read_json
 from r3lib.machine import families
 from r3lib.machine.profiles import PROFILES
-from r3lib.pages import report
+from r3lib.pages import report, tables
 
 sys.path.insert(0, str(Path(__file__).parent))
 import fit
+import intervals as simulated
 from step import needed_operations
 
 RESULTS = Path(__file__).parent / "results"
@@ -31,12 +33,6 @@ def read(name: str) -> dict:
     """A benchmark's result, empty if it was not run."""
     path = RESULTS / f"{name}.json"
     return read_json(path) if path.exists() else {}
-
-
-def lines(head: str, rows: list[list[str]]) -> str:
-    """A markdown table."""
-    names = head.split("|")
-    return "\n".join("| " + " | ".join(row) + " |" for row in (names, ["---"] * len(names), *rows))
 
 
 def where(found: dict) -> str:
@@ -66,7 +62,7 @@ def steps() -> str:
         rows[-2][0] += f" ({found['batch']}; {where(found)})"
     measured = " ".join(read("step"))
     rows += [[name, *[NONE] * 5] for name in fit.MODELS if f"{name} on " not in measured]
-    return lines("one step|s|tokens/s|GB|of the compute bound|times faster", rows)
+    return tables.markdown(["one step", "s", "tokens/s", "GB", "of the compute bound", "times faster"], rows)
 
 
 def choices() -> str:
@@ -85,7 +81,8 @@ def choices() -> str:
                 times(one["times_faster"]) + extra,
             ]
         )
-    return f"{lines('choice|s with it|s without|times faster', rows)}\n\n{where(found)}, r3-nano."
+    table = tables.markdown(["choice", "s with it", "s without", "times faster"], rows)
+    return f"{table}\n\n{where(found)}, r3-nano."
 
 
 def fits() -> str:
@@ -101,7 +98,7 @@ def fits() -> str:
             else:
                 cells = [f"{one['peak_gb']:.1f}", f"{one['seconds_per_step']:.1f}"]
             rows.append([name.rpartition("/")[2], f"{cap} GB ({profile})", estimate, *cells])
-    return lines("model|cap (settings of)|estimated GB|peak GB|s a step", rows)
+    return tables.markdown(["model", "cap (settings of)", "estimated GB", "peak GB", "s a step"], rows)
 
 
 def failure_sets() -> str:
@@ -117,7 +114,8 @@ def failure_sets() -> str:
         ]
         for one in found["sizes"]
     ]
-    table = lines("failures|s to build|ms each|ms each to lay out for training|GB at peak|bytes each", rows)
+    head = ["failures", "s to build", "ms each", "ms each to lay out for training", "GB at peak", "bytes each"]
+    table = tables.markdown(head, rows)
     return f"{table}\n\n{where(found)}, r3-nano, four answers to each problem."
 
 
@@ -134,7 +132,7 @@ def verifiers() -> str:
                 times(found["ratio"]),
             ]
         )
-    return lines("verifier|answers/s and core|beside|ratio", rows)
+    return tables.markdown(["verifier", "answers/s and core", "beside", "ratio"], rows)
 
 
 def long_run() -> str:
@@ -147,6 +145,47 @@ def long_run() -> str:
         f"and {100 * found['second_try_after']:.1f} % after, {100 * gain['mean']:+.1f} points "
         f"[{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}] on {found['validation_problems']} validation problems, "
         "one seed.\n\n![reward, groups without signal, length and KL, step by step](results/long.png)"
+    )
+
+
+def coverage() -> str:
+    """Coverage and width of the kit's intervals, by what is measured; then every construction's range of coverage."""
+    found = read("coverage")
+    settings = found.pop("settings")
+    sds = "|".join(f"{sd:g}" for sd in simulated.SDS)
+    rows: dict[str, list[list[str]]] = {"coverage": [], "width": []}
+    for kind, cells in found.items():
+        for seeds in simulated.SEEDS:
+            for what, out in rows.items():
+                pairs = [(c[what][simulated.KIT], c[what][simulated.BOOTSTRAP]) for c in cells if c["seeds"] == seeds]
+                out.append([kind, str(seeds), *(f"{new:.1f} ({old:.1f})" for new, old in pairs)])
+    return "\n\n".join(
+        [
+            "Of 100 intervals of a nominal 95 %, so many hold the truth, by the standard deviation of the seeds' true "
+            "means in points. In brackets the bootstrap that the kit had before.",
+            tables.markdown(f"measured|seeds|{sds}".split("|"), rows["coverage"]),
+            "Their mean width in points:",
+            tables.markdown(f"measured|seeds|{sds}".split("|"), rows["width"]),
+            "Lowest and highest coverage of all those cells, by construction:",
+            constructions(found),
+            f"{settings['problems']:,} problems and {settings['experiments']:,} experiments for each cell, "
+            f"{settings['resamples']:,} resamples.",
+        ]
+    )
+
+
+def constructions(found: dict[str, list[dict]]) -> str:
+    """Markdown: lowest and highest coverage of every construction, and its width beside the kit's."""
+    rows, every = [], [cell for cells in found.values() for cell in cells]
+    for name in every[0]["coverage"]:
+        wider = statistics.mean(cell["width"][name] / cell["width"][simulated.KIT] for cell in every)
+        ranges = []
+        for rare in (False, True):
+            held = [c["coverage"][name] for kind in found for c in found[kind] if (kind == simulated.RARE) == rare]
+            ranges.append(f"{min(held):.1f} to {max(held):.1f}")
+        rows.append([name, *ranges, f"{wider:.2f}"])
+    return tables.markdown(
+        f"construction|coverage|coverage where {simulated.RARE}|mean width, the kit's = 1".split("|"), rows
     )
 
 
@@ -176,11 +215,9 @@ def plan(price: float) -> str:
             else:
                 sampled, bound = "its own lengths", ("", "")
             rows.append([name.rpartition("/")[2], str(group), sampled, *bound, hours, cost])
-    return lines(
-        "model|reflections a failure|billions of tokens sampled, at most|10^18 operations needed|"
-        f"hours of one H100 at its full speed|hours at the measured rate|cost at ${price:.2f} a GPU hour",
-        rows,
-    )
+    head = ["model", "reflections a failure", "billions of tokens sampled, at most", "10^18 operations needed"]
+    head += ["hours of one H100 at its full speed", "hours at the measured rate", f"cost at ${price:.2f} a GPU hour"]
+    return tables.markdown(head, rows)
 
 
 def preparation() -> str:
@@ -214,6 +251,7 @@ TABLES = {
     "long": long_run,
     "failures": failure_sets,
     "verifiers": verifiers,
+    "coverage": coverage,
 }
 
 

@@ -8,29 +8,13 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 from r3lib import evaluate, failures, grpo, models, record
 from r3lib.config import R3, Profile, check_seed
-from r3lib.files import R3Error, lock, read_json, read_jsonl, write_json
+from r3lib.files import R3Error, lock, read_jsonl, write_json
 from r3lib.outcomes import load_outcomes, outcomes_path
 from r3lib.tasks import Task
-
-
-def same_tokens(profile: Profile, r3: Path) -> Profile:
-    """The profile with a group so large that a run samples about as many tokens as R3 did in the run in `r3`.
-
-    For an arm that does not reflect, whose answers are short; another arm's profile is left as it is. Raises R3Error if
-    the run in `r3` is not there.
-    """
-    if profile.arm.reflects:
-        return profile
-    sampled = sum(step["sampled_tokens"] for step in read_json(r3 / "training.json")["log"])
-    header, vanilla = load_outcomes(outcomes_path(r3, False, profile.temperature))
-    answer = vanilla.tokens["first"] / header["n"]
-    group = max(2, round(sampled / (profile.steps * profile.prompts_per_step * answer)))
-    return replace(profile, num_generations=group)
 
 
 def training_folder(work: Path, profile: Profile) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,7 +52,7 @@ def build(
     by just this is loaded, not built; raises R3Error (or, if `fresh`, deletes it) if by something else.
     """
     state, parts = processes(), out.with_name(out.name + ".parts")
-    made = wanted(task, profile, seed, problems)
+    made = record.make(task, profile, seed, problems=record.of_problems(task, problems))
     record.reusable(parts, made, record.FAILURES, fresh)
     if record.reusable(out, made, record.FAILURES, fresh):
         return load(out)
@@ -64,19 +65,18 @@ def build(
     size = profile.rollout_batch_size
     own = [missing[i : i + size] for i in range(0, len(missing), size)][state.process_index :: state.num_processes]
     for numbers in tqdm(own, desc="failure set", unit="batch", leave=None, disable=not state.is_main_process):
+        part = [problems[i] for i in numbers]
         with memory_explained(profile):
-            found = _failures(model, tokenizer, task, [problems[i] for i in numbers], profile, seed)
+            tries = first_tries(
+                model, tokenizer, task, part, profile, profile.temperature, profile.failure_samples, seed
+            )
+            found = [_failures(p, answers) for p, answers in zip(part, chain.from_iterable(tries))]
         write_json(parts / f"{numbers[0]:07d}.json", dict(zip(map(str, numbers), found)))
     state.wait_for_everyone()
     if state.is_main_process:
         _gather(parts, out, made)
     state.wait_for_everyone()
     return load(out)
-
-
-def wanted(task: Task, profile: Profile, seed: int, problems: list[dict]) -> dict:
-    """The record of the failure set that `build` makes of this."""
-    return record.make(task, profile, seed, problems=record.of_problems(task, problems))
 
 
 def _rows(parts: Path) -> dict[int, list[dict]]:
@@ -126,37 +126,24 @@ def first_tries(
         yield [answers[i : i + count] for i in range(0, len(answers), count)]
 
 
-def _failures(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    task: Task,
-    problems: list[dict],
-    profile: Profile,
-    seed: int,
-) -> list[list[dict]]:
-    """The rows of each problem."""
-    tries = first_tries(model, tokenizer, task, problems, profile, profile.temperature, profile.failure_samples, seed)
-    out = []
-    for problem, answers in zip(problems, (own for part in tries for own in part)):
-        wrong: dict[str, Answer] = {}
-        for answer in answers:
-            if not answer.verdict.ok:
-                wrong.setdefault(answer.text, answer)
-        difficulty = sum(not answer.verdict.ok for answer in answers) / len(answers)
-        out.append(
-            [
-                {
-                    "problem": json.dumps(problem),
-                    "answer": answer.text,
-                    "answer_ids": answer.ids,
-                    "kind": answer.verdict.kind,
-                    "reason": answer.verdict.reason,
-                    "difficulty": difficulty,
-                }
-                for answer in wrong.values()
-            ]
-        )
-    return out
+def _failures(problem: dict, answers: list[Answer]) -> list[dict]:
+    """The rows of one problem: its distinct wrong answers."""
+    wrong: dict[str, Answer] = {}
+    for answer in answers:
+        if not answer.verdict.ok:
+            wrong.setdefault(answer.text, answer)
+    difficulty = sum(not answer.verdict.ok for answer in answers) / len(answers)
+    return [
+        {
+            "problem": json.dumps(problem),
+            "answer": answer.text,
+            "answer_ids": answer.ids,
+            "kind": answer.verdict.kind,
+            "reason": answer.verdict.reason,
+            "difficulty": difficulty,
+        }
+        for answer in wrong.values()
+    ]
 
 
 def load(folder: Path) -> Dataset:

@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -101,22 +101,22 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """Read JSON; raises R3Error if the file is missing or damaged."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise R3Error(f"{path} is missing; run the step that makes it, or `git checkout` it.") from None
-    except (ValueError, OSError) as error:
-        raise R3Error(f"{path} cannot be read ({error}); delete it and run the step that makes it again.") from error
+    return _read(path, json.loads)
 
 
 def read_jsonl(path: Path) -> list[dict]:
     """Read one JSON object a line; raises R3Error if the file is missing or a line is damaged."""
+    return _read(path, lambda text: [json.loads(line) for line in text.split("\n") if line])
+
+
+def _read(path: Path, parse: Callable[[str], Any]) -> Any:
+    remedy = f"run the step that makes it, or restore it with `git checkout -- {path}`"
     try:
-        return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").split("\n") if line]
+        return parse(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise R3Error(f"{path} is missing; restore it with `git checkout -- {path}`.") from None
+        raise R3Error(f"{path} is missing; {remedy}.") from None
     except (ValueError, OSError) as error:
-        raise R3Error(f"{path} is damaged ({error}); restore it with `git checkout -- {path}`.") from error
+        raise R3Error(f"{path} cannot be read ({error}); delete it and {remedy}.") from error
 
 
 def rewind(log: Path, step: int) -> None:

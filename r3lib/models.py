@@ -21,10 +21,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from r3lib import nf4_cpu
+from r3lib import files, nf4_cpu
 from r3lib.config import Profile
-from r3lib.files import R3Error, hash_file
-from r3lib.files import fingerprint as files_fingerprint
+from r3lib.files import R3Error
 
 CONFIG = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")  # a model, beside weights
 
@@ -87,15 +86,15 @@ def fingerprint(profile: Profile) -> str:
     folder = Path(profile.model)
     if folder.is_dir():
         kinds = (".safetensors", ".bin", ".jinja")
-        files = sorted(p for p in folder.iterdir() if p.suffix in kinds or p.name in CONFIG)
-        return _hashed(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files))
+        found = sorted(p for p in folder.iterdir() if p.suffix in kinds or p.name in CONFIG)
+        return _hashed(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in found))
     cached = huggingface_hub.try_to_load_from_cache(profile.model, "config.json")
     return Path(cached).parent.name if isinstance(cached, str) else "unknown"
 
 
 @lru_cache
-def _hashed(files: tuple[tuple[Path, int, int], ...]) -> str:
-    return files_fingerprint([[path.name, hash_file(path)] for path, *_ in files])
+def _hashed(stamps: tuple[tuple[Path, int, int], ...]) -> str:
+    return files.fingerprint([[path.name, files.hash_file(path)] for path, *_ in stamps])
 
 
 @contextmanager

@@ -1,68 +1,92 @@
-"""Intervals: Wilson for one proportion, a paired bootstrap for differences between arms judged on the same problems."""
+"""Intervals for shares and differences that several seeds measured on the same problems.
+
+Problems and seeds are both samples: another test set, or another run, would give another mean. For S seeds and P
+problems the two-way analysis of variance splits the variance of the mean (Searle, Casella and McCulloch 1992, chapter
+4) into MS_seed / SP, with S - 1 degrees of freedom, and (MS_problem - MS_error) / SP, with P - 1. Satterthwaite (1946)
+joins the two in one t interval: 1/df is the sum of both 1/df, each times its *squared* share of the variance. With
+three seeds that covers too little, for the shares are as noisy as the variance. Here each is multiplied by the share
+itself, as Cochran and Cox (1957) weight the quantiles of t. benchmarks/README.md compares the coverage of all these.
+"""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from math import comb
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.special import ndtri, stdtrit
 
 
 def wilson(right: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson score interval of a proportion, as fractions. Raises ValueError for n < 1."""
-    if n < 1:
-        raise ValueError("An interval needs at least one problem.")
-    interval = binomtest(right, n).proportion_ci(level, method="wilson")
-    return float(interval.low), float(interval.high)
+    """Wilson's (1927) interval of `right` out of `n`: (low, high), fractions. ValueError unless 0 <= right <= n > 0."""
+    if n < 1 or not 0 <= right <= n:
+        raise ValueError(f"An interval needs at least one problem and a count within it, got {right} of {n}.")
+    return _score(right / n, ndtri((1 + level) / 2) ** 2 / n)
 
 
-def paired_difference(
-    a: np.ndarray, b: np.ndarray, level: float = 0.95, resamples: int = 10_000, seed: int = 0
-) -> tuple[float, float, float]:
-    """Mean of a - b with its percentile bootstrap interval.
+def mean_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
+    """Mean over seeds of each seed's mean, with its interval: (mean, low, high) as fractions.
 
-    a, b: (seeds, problems) of 0 and 1, same problems in the same order. Problems are resampled, and with several seeds
-    the seeds too, so that the interval covers both which problems were asked and which run was made. Three seeds are
-    few: it holds the truth about as often as it should while seeds differ by a few points (tests/test_evaluate.py
-    simulates it), and too seldom where they differ by much more than problems do.
+    values: (seeds, problems) between 0 and 1; NaN where a problem does not count for its seed. Wilson's interval with
+    the variance found here in place of the binomial one (Kott and Carr 1997), so it stays between 0 and 1. One seed of
+    0 and 1, or values that are all the same: Wilson's own, n = the problems that count. ValueError: a value outside 0
+    to 1, or a seed for which no problem counts.
+    """
+    mean, half, x = _crossed(values, level)
+    found = np.unique(x[~np.isnan(x)])
+    if found[0] < 0 or found[-1] > 1:
+        raise ValueError("Shares lie between 0 and 1; for differences there is paired_difference.")
+    if len(found) == 1 or (len(x) == 1 and set(found) == {0, 1}):
+        return mean, *_score(mean, ndtri((1 + level) / 2) ** 2 / x.shape[1])
+    return mean, *_score(mean, half**2 / (mean * (1 - mean)))
+
+
+def paired_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
+    """Mean of a - b, with its t interval: (mean, low, high) in the units of a and b.
+
+    a, b: (seeds, problems) or (problems,), the same seeds and problems in the same order; NaN as in `mean_interval`.
+    One seed: the interval is for other problems, not for other runs. It has no width only where all pairs differ by the
+    same, which is right if arms cannot differ and says too much if they happen not to. ValueError: shapes that differ.
     """
     a, b = np.atleast_2d(np.asarray(a, float)), np.atleast_2d(np.asarray(b, float))
     if a.shape != b.shape:
         raise ValueError(f"Paired arms need the same seeds and problems, got {a.shape} and {b.shape}.")
-    return mean_interval(a - b, level, resamples, seed)
+    mean, half, _ = _crossed(a - b, level)
+    most = 1.0 if all(0 <= np.nanmin(x) and np.nanmax(x) <= 1 for x in (a, b)) else np.inf
+    return mean, max(mean - half, -most), min(mean + half, most)
 
 
-def mean_interval(
-    values: np.ndarray, level: float = 0.95, resamples: int = 10_000, seed: int = 0
-) -> tuple[float, float, float]:
-    """Mean and percentile interval of `values` (seeds, problems), resampling problems and (if several) seeds.
+def _crossed(values: np.ndarray, level: float) -> tuple[float, float, np.ndarray]:
+    """The mean, half the width of its t interval, and `values` (seeds, problems) without problems that never count."""
+    x = np.atleast_2d(np.asarray(values, float))
+    x = x[:, ~np.isnan(x).all(0)]
+    (s, p), counts = x.shape, (~np.isnan(x)).sum(1)
+    if not p or not counts.all():
+        raise ValueError("An interval needs at least one problem that counts for every seed.")
+    seeds = np.nanmean(x, 1, keepdims=True)
+    # each seed's mean is linear in its values but for `counts`: z has the same means, and no holes
+    z = seeds + np.nan_to_num(x - seeds) * (p / counts)[:, None]
+    mean, problems, dof = z.mean(), z.mean(0), np.maximum((s - 1, p - 1), 1)
+    ms_seed, ms_problem = p * ((seeds - mean) ** 2).sum() / dof[0], s * ((problems - mean) ** 2).sum() / dof[1]
+    ms_error = ((z - seeds - problems + mean) ** 2).sum() / dof.prod()
+    parts = np.array([ms_seed, max(ms_problem - ms_error, 0)]) / (s * p)
+    both = stdtrit(parts.sum() / (parts / dof).sum(), (1 + level) / 2) * parts.sum() ** 0.5 if parts.any() else 0
+    # seeds that agree by chance must not make it narrower than if seeds could not differ
+    alone = stdtrit(p - 1, (1 + level) / 2) * (max(ms_problem, ms_error) / (s * p)) ** 0.5 if p > 1 else np.inf
+    return float(mean), float(max(both, alone)), x
 
-    A NaN is a problem that does not count for its seed.
+
+def _score(mean: float, q: float) -> tuple[float, float]:
+    """Ends e where (e - mean)² = q e (1 - e); q is the squared quantile over the number of independent values."""
+    r = 1 / (1 + q)
+    middle, half = r * mean + (1 - r) / 2, np.sqrt(r * (1 - r) * mean * (1 - mean) + (1 - r) ** 2 / 4)
+    return float(np.clip(middle - half, 0, mean)), float(np.clip(middle + half, mean, 1))
+
+
+def pass_at(k: int, right: list[int], count: int) -> np.ndarray:
+    """pass@k of each problem, without bias, of `right` tries among `count` (Chen et al. 2021, equation 1).
+
+    Raises ValueError if k is more than the tries there are.
     """
-    values = np.atleast_2d(np.asarray(values, float))
-    return _bootstrap(values.tobytes(), values.shape, level, resamples, seed)
-
-
-@lru_cache(maxsize=1024)  # a report asks for the same interval in its tables and in its plots
-def _bootstrap(
-    content: bytes, shape: tuple[int, int], level: float, resamples: int, seed: int
-) -> tuple[float, float, float]:
-    values, (seeds, n) = np.frombuffer(content).reshape(shape), shape
-    counted, sums = (~np.isnan(values)).T.astype(float), np.nan_to_num(values).T  # (problems, seeds)
-    means = []
-    for draws, chosen in _draws(seeds, n, resamples, seed):
-        by_seed = draws @ sums / np.maximum(draws @ counted, 1)  # (500, seeds)
-        means.append(np.take_along_axis(by_seed, chosen, 1).mean(1))
-    tail = (1 - level) / 2
-    low, high = np.quantile(np.concatenate(means)[:resamples], [tail, 1 - tail])
-    return float(np.nanmean(values, -1).mean()), float(low), float(high)
-
-
-@lru_cache(maxsize=4)
-def _draws(seeds: int, n: int, resamples: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Blocks of 500 resamples: how often each problem is drawn (500, n), in bytes, and which seeds (500, seeds)."""
-    rng, out = np.random.default_rng(seed), []
-    for _ in range(0, resamples, 500):
-        times = [np.bincount(row, minlength=n) for row in rng.integers(n, size=(500, n))]
-        out.append((np.stack(times).astype(np.uint8), rng.integers(seeds, size=(500, seeds))))
-    return out
+    if not 1 <= k <= count:
+        raise ValueError(f"pass@{k} needs {k} tries of each problem; there are {count}.")
+    return np.array([1 - comb(count - c, k) / comb(count, k) for c in right])

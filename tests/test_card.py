@@ -45,6 +45,27 @@ def test_the_hub_can_read_the_card(stored, tmp_path):
     assert "base_model" not in data  # r3-nano is in this repository, not on the hub
 
 
+def test_the_hub_gets_every_figure_of_the_trained_model(stored, tmp_path):
+    chosen, runs, task = stored
+    card.write_card(tmp_path, chosen, runs, "someone/adapter")
+    data = ModelCard.load(tmp_path / "README.md").data
+    rows = [row for row in report.summary_rows(runs) if row["trained"] and row["seed"] == 0]
+    assert data.model_name == "adapter" and len(data.eval_results) == len(rows) == 16
+    for found, row in zip(data.eval_results, rows):
+        assert found.metric_value == pytest.approx(row["mean"], abs=1e-4) and found.dataset_type == task
+        assert found.metric_args == {"temperature": row["temperature"], "n": row["n"]}
+    names = {found.metric_name for found in data.eval_results}
+    assert len(names) == 16 and "first try, temperature 0" in names
+
+
+@pytest.mark.parametrize("name", ["nano", "nano:r3-pico"])
+def test_the_code_on_the_card_names_a_profile_that_there_is(name):
+    chosen = profile(name)
+    text = card.card(chosen, report.collect(RESULTS / "countdown" / chosen.name / "seed0"), "a/b")
+    assert f'models.load(profile("{name}", "countdown"))' in text
+    assert ModelCard(text).data.license == "apache-2.0"
+
+
 def test_a_real_model_is_named_with_its_licence(stored, monkeypatch):
     _, runs, _ = stored
     monkeypatch.setattr(report, "table", lambda runs, temperature: "")
@@ -68,12 +89,21 @@ def test_what_is_kept_loads_and_names_nothing_of_this_machine(stored, nano, smal
     chosen, runs, task = stored
     get_peft_model(copy.deepcopy(nano[0]), models.lora(small)).save_pretrained(tmp_path / "adapter")
     (tmp_path / "adapter" / "training_args.bin").write_bytes(b"of this machine")
+    (tmp_path / "adapter" / "record.json").write_text("{}")
     card.write_card(tmp_path / "adapter", chosen, runs)
     card.keep(tmp_path / "adapter", tmp_path / "kept")
-    names = {"adapter_config.json", "README.md", "adapter_model.safetensors"}
+    names = {"adapter_config.json", "README.md", "adapter_model.safetensors", "record.json"}
     assert {path.name for path in (tmp_path / "kept").iterdir()} == names
     loaded = models.with_adapter(copy.deepcopy(nano[0]), tmp_path / "kept")
     assert any("lora_" in name for name, _ in loaded.named_parameters())
+
+
+@pytest.mark.parametrize("name, task", [("nano", "countdown"), ("nano:r3-pico", "countdown"), ("nano", TASKS[1])])
+def test_stored_cards_are_what_the_results_say(name, task, tmp_path):
+    chosen = profile(name, task)
+    for folder in sorted((RESULTS / task / chosen.name).glob("seed*/adapter")):
+        card.write_card(tmp_path, chosen, report.collect(folder.parent))
+        assert (folder / "README.md").read_text() == (tmp_path / "README.md").read_text()
 
 
 @pytest.mark.parametrize("task", TASKS)

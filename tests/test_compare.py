@@ -67,8 +67,9 @@ def test_a_planted_difference_is_found_and_its_absence_too(results):
     arms = compare.load("countdown", "nano", results)
     mean, low, high = compare.difference(arms["r3"], arms["vanilla"], T, "second", "second")
     assert mean == pytest.approx(100 * 0.7 * 0.35, abs=5) and low > 10 and high - low < 15
-    for label, mean, low, high in compare.controls(arms["vanilla"], T):
-        assert low <= 0 <= high and low <= mean <= high, label
+    found = compare.controls(arms["vanilla"], T)
+    assert all(low <= mean <= high and abs(mean) < 10 for _, mean, low, high in found)
+    assert sum(low <= 0 <= high for _, _, low, high in found) >= len(found) - 1  # one in twenty misses by chance
     assert all(low > 10 for _, _, low, _ in compare.controls(arms["r3"], T))
 
 
@@ -182,7 +183,7 @@ def test_the_same_tokens_buy_as_many_tries_as_they_pay_for(asked):
         one["answers"][f"reflect-T{T}"]["tokens"] = [10 * N, 10 * N]
     k, cost, limit, more = compare.same_tokens(cheap, asked["vanilla"])
     assert (k, limit) == (2, 20) and cost == pytest.approx(17, abs=0.6)
-    assert more[0] == pytest.approx(100 * (0.51 - 0.35), abs=5) and more[1] > 0
+    assert more[0] == pytest.approx(100 * (0.51 - 0.35), abs=5) and more[1] < more[0] < more[2]
     assert "2 independent first" in compare.verdict({"trained": cheap, "vanilla": asked["vanilla"]})
 
 

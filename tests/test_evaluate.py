@@ -1,12 +1,10 @@
-"""Evaluation and its controls with scripted replies, outcomes on disk, and intervals against closed forms."""
+"""Evaluation and its controls with scripted replies, and outcomes on disk."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
 
-import numpy as np
 import pytest
 
 from r3lib import evaluate as module
@@ -15,7 +13,6 @@ from r3lib.conversation import SPANS
 from r3lib.evaluate import evaluate, shuffled
 from r3lib.outcomes import RETRIES, Outcomes
 from r3lib.problems.countdown import TASK
-from r3lib.stats import mean_interval, paired_difference, wilson
 
 PROBLEMS = [{"numbers": [i, 10, 20], "target": 30 + i} for i in range(1, 5)]
 RIGHT = [f"<answer>{i} + 10 + 20</answer>" for i in range(1, 5)]
@@ -209,82 +206,3 @@ def test_shuffling_does_not_depend_on_the_order_of_the_problems():
 
 def test_a_lone_reflection_is_replaced_by_the_generic_sentence():
     assert shuffled([({}, "mine")], 0) == [prompts.GENERIC_REFLECTION]
-
-
-# intervals
-
-
-@pytest.mark.parametrize(
-    ("right", "n", "low", "high"),
-    [(5, 10, 0.2366, 0.7634), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (81, 263, 0.2553, 0.3662)],
-)
-def test_wilson_known_values(right, n, low, high):
-    """The last is Newcombe's example (1998, table I)."""
-    assert wilson(right, n) == pytest.approx((low, high), abs=1e-4)
-
-
-def test_wilson_is_the_closed_form():
-    z = 1.2815515655446004  # of a level of 0.8
-    for n in (1, 7, 50, 1000):
-        for right in {0, n // 3, n}:
-            p = right / n
-            half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-            expected = ((p + z * z / (2 * n) - half) / (1 + z * z / n), (p + z * z / (2 * n) + half) / (1 + z * z / n))
-            assert wilson(right, n, 0.8) == pytest.approx(expected, abs=1e-9)
-
-
-def test_wilson_needs_a_problem():
-    with pytest.raises(ValueError, match="at least one"):
-        wilson(0, 0)
-
-
-def test_paired_difference_of_sure_things():
-    """No doubt, no width: equal arms, and one arm right wherever the other is wrong."""
-    a = np.array([1, 0, 1, 1])
-    assert paired_difference(a, a) == (0, 0, 0)
-    assert paired_difference(np.ones(9), np.zeros(9)) == pytest.approx((1, 1, 1), abs=1e-12)
-
-
-def test_paired_difference_pairs():
-    """Arms that agree on every problem but few have a narrow interval, however spread each of them is."""
-    rng = np.random.default_rng(0)
-    b = rng.integers(0, 2, 400)
-    a = b.copy()
-    a[np.flatnonzero(b == 0)[:20]] = 1
-    mean, low, high = paired_difference(a, b)
-    assert mean == pytest.approx(20 / 400)
-    half = 1.96 * (a - b).std() / math.sqrt(400)
-    assert (low, high) == pytest.approx((mean - half, mean + half), abs=0.004)
-
-
-def test_paired_difference_covers_the_truth():
-    """Truth 0.3 - 0.5 = -0.2 on 80 problems: about 95 of 100 intervals hold it."""
-    rng = np.random.default_rng(1)
-    covered = 0
-    for i in range(100):
-        a, b = rng.random(80) < 0.3, rng.random(80) < 0.5
-        _, low, high = paired_difference(a, b, resamples=300, seed=i)
-        covered += low <= -0.2 <= high
-    assert 87 <= covered <= 100
-
-
-@pytest.mark.parametrize("spread", (0.0, 0.03))
-def test_three_seeds_cover_the_truth(spread):
-    """Problems differ, seeds differ by `spread`, and every answer is a draw: most intervals hold the mean of all."""
-    rng = np.random.default_rng(2)
-    covered = 0
-    for _ in range(150):
-        chance = rng.uniform(0, 0.8, 200) + rng.normal(0, spread, (3, 1))
-        _, low, high = mean_interval(rng.random((3, 200)) < chance, resamples=500)
-        covered += low <= 0.4 <= high
-    assert 135 <= covered <= 150
-
-
-def test_seeds_are_resampled_too():
-    """Two runs, one all right and one all wrong: the interval spans both, though each run alone is certain."""
-    assert mean_interval(np.array([np.ones(50), np.zeros(50)])) == pytest.approx((0.5, 0, 1), abs=1e-12)
-
-
-def test_arms_on_other_problems_are_an_error():
-    with pytest.raises(ValueError, match=r"\(1, 3\) and \(1, 4\)"):
-        paired_difference(np.zeros(3), np.zeros(4))

@@ -15,11 +15,12 @@ from test_grpo import Alternating
 from transformers import AutoModelForCausalLM
 
 from r3lib import models
-from r3lib.files import read_jsonl
+from r3lib.files import R3Error, read_jsonl
 from r3lib.grpo import train
 from r3lib.loss import masked_grpo_loss, token_logps
 from r3lib.machine import families
 from r3lib.machine.profiles import PROFILES
+from r3lib.pages import compare
 from r3lib.problems.countdown import TASK
 
 PUBLISHED = {  # parameters in millions, as the models' cards and reports give them
@@ -55,6 +56,16 @@ def test_every_profile_and_every_published_size_is_known():
     assert {p.model for p in PROFILES.values() if p.name != "nano"} <= families.known().keys()
     for name, millions in PUBLISHED.items():
         assert families.size(name).all / 1e6 == pytest.approx(millions, rel=0.015), name
+
+
+def test_a_size_without_torch_is_the_size_that_torch_counts():
+    """`compare.parameters` reads a header or data/models.json."""
+    shipped = ("r3-nano", "r3-nano-calls", "r3-pico")
+    for name in (*families.known(), *shipped):
+        assert compare.parameters(name) == families.size(name).all, name
+    assert compare.parameters("Qwen3-4B") == compare.parameters("Qwen/Qwen3-4B")
+    with pytest.raises(R3Error, match="models.json"):
+        compare.parameters("nobody/nothing")
 
 
 def test_an_estimate_grows_with_what_it_is_made_of():

@@ -115,7 +115,7 @@ def test_a_damaged_json_file_is_told(tmp_path, damage):
 @pytest.mark.parametrize("damage", [b'{"a": 1}\n{"a":', b"\xff\xfe\n"])
 def test_a_damaged_jsonl_file_is_told(tmp_path, damage):
     (tmp_path / "a.jsonl").write_bytes(damage)
-    with pytest.raises(R3Error, match="a.jsonl is damaged.*git checkout"):
+    with pytest.raises(R3Error, match="a.jsonl cannot be read.*git checkout"):
         read_jsonl(tmp_path / "a.jsonl")
 
 

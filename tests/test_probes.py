@@ -12,8 +12,9 @@ from r3lib import failures
 from r3lib.evaluate import evaluate
 from r3lib.files import R3Error, read_json
 from r3lib.measure import probes
-from r3lib.measure.probes import first_tries, pass_at, rounds
+from r3lib.measure.probes import first_tries, rounds
 from r3lib.problems.countdown import TASK
+from r3lib.stats import pass_at
 
 PROBLEMS = [{"numbers": [i, 10, 20], "target": 30 + i} for i in range(1, 4)]
 RIGHT = [f"<answer>{i} + 10 + 20</answer>" for i in range(1, 4)]

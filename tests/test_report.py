@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from r3lib.__main__ import main
-from r3lib.files import RESULTS, ROOT, R3Error, write_json
+from r3lib.files import RESULTS, ROOT, R3Error, read_json, write_json
 from r3lib.outcomes import RETRIES, Outcomes, load_outcomes, outcomes_path
-from r3lib.pages import page, report
+from r3lib.pages import page, plots, report, tables
 
 STORED = sorted(path.parent for path in RESULTS.rglob("table.md"))
 stored = pytest.mark.skipif(not STORED, reason="no stored results in this checkout")
@@ -116,6 +116,51 @@ def test_table_and_page_show_every_arm(results):
     assert text.count("<img") == 1 and text.count("<h4") == 4 and "<title>t &amp; u</title>" in text
     assert text.count("trained: own reflection − blind retry") == 2, "its own table and the stored runs'"
     assert (results / "arms.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_table_of_old_files_says_so(results):
+    note = "made before records were kept"
+    assert note in report.describe(report.collect(results), 1.0)
+    paths = sorted(results.rglob("*-T1.json"))
+    for i, path in enumerate(paths):
+        record = read_json(path)
+        write_json(path, record | {"weights": "0123456789abcdef"})
+        runs = report.collect(results)
+        assert sum(run.recorded for run in runs) == i + 1
+        assert (note in report.table(runs, 1.0)) == (path != paths[-1])
+
+
+def test_what_a_model_wrote_stays_text_on_the_page(results):
+    nasty = '<script>alert("&")</script> {{ 7 * 7 }} </dd> \x1b \u202e | *a*'
+    runs = report.collect(results)
+    runs[0].outcomes.examples = [{"task": nasty, "reflection": "two\nlines"}]
+    made = page.Page(nasty)
+    made.heading(nasty)
+    made.markdown(f"{nasty}\n\n{tables.markdown(['', nasty], [['a', nasty]])}")
+    made.conversations(runs, 1.0)
+    made.figure(plots.loop(), nasty)
+    text = made.text()
+    assert "<script" not in text and "49" not in re.sub(r"base64,[^\"]*", "", text) and text.count("</dd>") == 2
+    assert text.count("<td>") == 2 and "two\nlines" in text
+    assert "\x1b" not in text.partition("<dl>")[2].partition("</dl>")[0], "control characters are spelled out"
+    assert 'alt="&lt;script&gt;alert(&#34;&amp;&#34;)' in text
+
+
+def test_a_table_in_markdown_and_in_a_terminal():
+    text = "*caption*\n\n" + tables.markdown(["", "a | b", "1.20"], [["long name", "1", "+2.10"], ["x", "", "**3**"]])
+    assert text.splitlines()[2:] == [
+        "|  | a \\| b | 1.20 |",
+        "|---|---|---|",
+        "| long name | 1 | +2.10 |",
+        "| x |  | **3** |",
+    ]
+    assert tables.plain(text).splitlines() == [
+        "caption",
+        "",
+        "             a | b    1.20",
+        "long name        1    +2.10",
+        "x                         3",
+    ]
 
 
 def test_insert_replaces_only_the_marked_part(tmp_path):

@@ -1,4 +1,4 @@
-"""Everything that `make experiments` runs: in order, resumable, with the time left."""
+"""Everything that `make experiments` runs: in order and resumable."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from datasets import load_from_disk
 from r3lib import experiment
 from r3lib.__main__ import main
 from r3lib.config import ARMS
-from r3lib.files import DATA, R3Error, read_json, write_json
+from r3lib.files import DATA, R3Error
 from r3lib.machine import schedule
 from r3lib.machine.profiles import profile
-from r3lib.machine.schedule import Job, everything, left, stored_seconds
+from r3lib.machine.schedule import Job, everything
 from r3lib.measure import probes
-from r3lib.outcomes import Outcomes, load_outcomes
+from r3lib.outcomes import load_outcomes
 from r3lib.problems.countdown import TASK
 
 
@@ -47,8 +47,7 @@ def test_jobs_run_in_turn_and_are_not_run_twice(here, capsys):
     assert (here / "results" / r3 / "adapter" / "README.md").exists()
     assert load_outcomes(here / "results" / first / "trained-T0.7.json")[0]["arm"] == "first"
     said = capsys.readouterr().err
-    assert "time left: known after the first job" in said and "0 of 3" in said and "3 of 3" in said
-    assert all(stored_seconds(job) > 0 for job in jobs)
+    assert "0/3" in said and "3/3" in said and "countdown first seed 0" in said
 
     before = written(here / "results")
     lost = here / "results" / r3 / "probes-trained.json"
@@ -59,7 +58,12 @@ def test_jobs_run_in_turn_and_are_not_run_twice(here, capsys):
     assert changed == {f"{r3}/probes-trained.json"}
 
 
-CARD = ("README.md", "adapter_config.json", "adapter_model.safetensors")  # written anew from the same run
+CARD = (
+    "README.md",
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "record.json",
+)  # written anew from the same run
 
 
 def test_an_arm_or_probes_without_r3_say_what_to_run(here):
@@ -73,7 +77,6 @@ def test_a_model_can_be_judged_without_training(here):
     job = Job("countdown", "nano", "vanilla", 1)
     schedule.run(job)
     assert {p.name for p in job.out.iterdir()} - {".lock"} == {"vanilla-T0.7.json", "vanilla-T0.json"}
-    assert stored_seconds(job) > 0 and stored_seconds(job._replace(what="r3")) is None
 
 
 def test_a_task_of_ones_own_brings_its_problems(here, small):
@@ -98,25 +101,6 @@ def test_everything_is_every_arm_of_both_tasks_the_probes_and_the_small_model():
     assert [job.profile for job in jobs[-3:]] == ["nano:r3-pico"] * 3
     assert jobs[-1].out.parts[-3:] == ("countdown", "nano-r3-pico", "seed2")
     assert len(everything("t4", [0])) == 2 * (len(ARMS) + 1)
-
-
-def test_the_time_left_is_taken_from_the_most_similar_jobs():
-    a, b = Job("countdown", "nano", "r3", 0), Job("countdown", "nano", "both", 0)
-    c = Job("function_calling", "nano", "r3", 0)
-    took = {a: 100.0, b: 60.0, a._replace(seed=1): 120.0}
-    assert left([a._replace(seed=2)], took) == 110
-    assert left([b._replace(what="negative")], took) == pytest.approx(280 / 3)
-    assert left([c, c], took) == pytest.approx(2 * 280 / 3)
-    assert left([], took) == 0 and left([a], {}) is None
-
-
-def test_stored_seconds_count_judging_and_training(here):
-    job = Job("countdown", "nano", "both", 0)
-    assert stored_seconds(job) is None
-    write_json(job.out / "trained-T0.7.json", {"seconds": 5.0, "outcomes": Outcomes().to_json()})
-    assert stored_seconds(job) is None  # training not done
-    write_json(job.out / "training.json", {"log": [{"seconds": 3.0}, {"seconds": 4.0}]})
-    assert stored_seconds(job) == 12 and read_json(job.out / "trained-T0.7.json")["seconds"] == 5
 
 
 def test_a_profile_takes_another_model():

@@ -15,7 +15,7 @@ os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
 from r3lib.config import ARMS, check_seed
 from r3lib.files import R3Error, writing
-from r3lib.machine.profiles import JOBS, override, profile
+from r3lib.machine.profiles import JOBS, assignments, override, profile
 from r3lib.problems import splits
 
 
@@ -90,11 +90,6 @@ def check(options: argparse.Namespace) -> None:
             override(chosen, [f"test_problems={options.test_problems}"])
     for seed in [options.seed] if options.command == "reproduce" else options.seeds:
         check_seed(seed)
-
-
-def assignments(options: argparse.Namespace) -> list[str]:
-    """All that the command line changes of a profile."""
-    return options.set + ([f"vllm={options.vllm}"] if options.vllm else [])
 
 
 KEPT = "what was finished is kept, and the same command resumes from there"

@@ -1,4 +1,4 @@
-"""What each command of `python -m r3lib` does."""
+"""What each command of `python -m r3lib` does. Only those that run a model import torch, each for itself."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import argparse
 import os
 from pathlib import Path
 
-from r3lib import config, experiment, models
+from r3lib import config
 from r3lib.files import RESULTS, ROOT, R3Error, write_json
-from r3lib.machine import doctor, schedule
-from r3lib.machine.cli import assignments
-from r3lib.machine.profiles import PARTNERS, override, profile
-from r3lib.measure import readiness
-from r3lib.pages import card, page, report
+from r3lib.machine.profiles import PARTNERS, assignments, override, profile
+from r3lib.pages import card, page, report, tables
 from r3lib.problems import splits
 
 README = ROOT / "README.md"
@@ -20,6 +17,8 @@ README = ROOT / "README.md"
 
 def reproduce(options: argparse.Namespace) -> None:
     """One seed of an experiment at the sampling temperature, then its table, plots and page, beside the stored runs."""
+    from r3lib import experiment, models
+
     task = splits.task(options.task)
     chosen = override(profile(options.profile, task.name), assignments(options))
     chosen = config.quick(chosen, test_problems=min(options.test_problems, chosen.test_problems))
@@ -42,9 +41,9 @@ def reproduce(options: argparse.Namespace) -> None:
     stored_folder = RESULTS / task.name / chosen.name
     stored = report.collect(stored_folder) if stored_folder.exists() else None
     page.one_run(f"R3, {task.name}", runs, out, stored)
-    print("\n" + report.plain(report.table(runs, chosen.temperature)))
+    print("\n" + tables.plain(report.table(runs, chosen.temperature)))
     if stored:
-        print("\nThe stored runs beside it:\n" + report.plain(report.table(stored, chosen.temperature)))
+        print("\nThe stored runs beside it:\n" + tables.plain(report.table(stored, chosen.temperature)))
     print(f"\nTables, plots and conversations: {out / 'report.html'}\nAdapter and its card: {adapter}")
     if options.push_to_hub:
         print(f"On the hub: {card.push(adapter, options.push_to_hub)}")
@@ -52,6 +51,9 @@ def reproduce(options: argparse.Namespace) -> None:
 
 def experiment_(options: argparse.Namespace) -> None:
     """Jobs, each run in turn; then the report. What is there already is not made again."""
+    from r3lib import models
+    from r3lib.machine import schedule
+
     name = options.profile or os.environ.get("R3_PROFILE") or "nano"
     everything = schedule.everything(name, options.seeds) if options.all else None
     jobs = everything or schedule.jobs(options.task, name, options.arms, options.seeds)
@@ -83,6 +85,9 @@ def nano(options: argparse.Namespace) -> None:
 
 def readiness_(_: argparse.Namespace) -> None:
     """Measure the small models before RL, in float32 and NF4, on validation problems, into their cards."""
+    from r3lib import models
+    from r3lib.measure import readiness
+
     for name, kind in (("countdown", "nano"), ("countdown", PARTNERS["nano"]), ("function_calling", "nano")):
         chosen, given, measured = profile(kind, name), readiness.GIVEN[name], {}
         for precision, four_bit in (("float32", False), ("NF4", True)):
@@ -94,11 +99,13 @@ def readiness_(_: argparse.Namespace) -> None:
         folder = Path(chosen.model)
         write_json(folder / "readiness.json", measured)
         report.insert(folder / "README.md", "readiness", readiness.table(measured))
-        print(f"{folder.name}, {name}\n" + report.plain(readiness.table(measured)))
+        print(f"{folder.name}, {name}\n" + tables.plain(readiness.table(measured)))
 
 
 def doctor_(_: argparse.Namespace) -> None:
     """What this machine can run."""
+    from r3lib.machine import doctor
+
     print(doctor.text(doctor.machine()))
 
 

@@ -28,6 +28,7 @@ class Known(NamedTuple):
 
     name: str
     architecture: str
+    parameters: int
     config: dict
     template: str | None
     licence: str

@@ -5,6 +5,7 @@ Memory and time are measured figures or None ("not measured").
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 from dataclasses import replace
@@ -139,3 +140,8 @@ def override(profile: Profile, assignments: list[str]) -> Profile:
             wanted = "true or false" if kind is bool else f"{kind.__name__}{' or none' if empty else ''}"
             raise R3Error(f"{text!r} cannot be {name}, which takes {wanted}.") from None
     return replace(profile, **changes)
+
+
+def assignments(options: argparse.Namespace) -> list[str]:
+    """All that the command line changes of a profile."""
+    return options.set + ([f"vllm={options.vllm}"] if options.vllm else [])

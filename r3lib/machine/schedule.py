@@ -1,23 +1,21 @@
-"""Everything that `make experiments` runs: jobs that lie in results/ when they are done, and the time that is left."""
+"""Everything that `make experiments` runs: jobs that lie in results/ when they are done."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
 from itertools import product
 from pathlib import Path
-from statistics import mean
 from typing import NamedTuple
 
 from tqdm.auto import tqdm
 
 from r3lib import experiment, models
-from r3lib.config import ARMS, R3
+from r3lib.config import ARMS, R3, Profile
 from r3lib.files import RESULTS, ROOT, R3Error, read_json
 from r3lib.machine.profiles import PARTNERS, override, profile
 from r3lib.measure import probes
+from r3lib.outcomes import load_outcomes, outcomes_path
 from r3lib.pages import card, report
 from r3lib.problems import splits
 
@@ -60,7 +58,7 @@ def run(job: Job, settings: Sequence[str] = (), fresh: bool = False) -> None:
     problems = splits.train_and_test(task, chosen, job.seed)
     r3 = job._replace(what="r3")
     if job.what in ARMS:
-        chosen = experiment.same_tokens(replace(chosen, arm=ARMS[job.what]), r3.out)
+        chosen = same_tokens(replace(chosen, arm=ARMS[job.what]), r3.out)
     if job.what == "probes":
         if models.processes().num_processes > 1:
             raise R3Error("The probes are asked by one process; run them without `accelerate launch`.")
@@ -78,59 +76,32 @@ def run(job: Job, settings: Sequence[str] = (), fresh: bool = False) -> None:
         card.keep(adapter, job.out / "adapter")
 
 
-def stored_seconds(job: Job) -> float | None:
-    """How long a finished job took, by the files it wrote (its failure set not counted); None if there are none."""
-    prefixes = {"probes": ("probes-",), "r3": ("vanilla-T", "trained-T"), "vanilla": ("vanilla-T",)}
-    paths = [p for x in prefixes.get(job.what, ("trained-T",)) for p in job.out.glob(f"{x}*.json")]
-    training = job.out / "training.json"
-    if not paths or (job.what in ARMS and not training.exists()):
-        return None
-    steps = read_json(training)["log"] if job.what in ARMS else []
-    return sum(read_json(path)["seconds"] for path in paths) + sum(step["seconds"] for step in steps)
+def same_tokens(profile: Profile, r3: Path) -> Profile:
+    """The profile with a group so large that a run samples about as many tokens as R3 did in the run in `r3`.
 
-
-def left(jobs: list[Job], took: dict[Job, float]) -> float | None:
-    """Seconds that `jobs` will take, each as long as the jobs in `took` that are most like it; None if it is empty."""
-
-    def guess(job: Job) -> float:
-        """What it is and on which task and profile weighs most, then the task and profile alone, then nothing."""
-        alike = [
-            [s for j, s in took.items() if (j.task, j.profile, j.what) == (job.task, job.profile, job.what)],
-            [s for j, s in took.items() if (j.task, j.profile) == (job.task, job.profile)],
-            list(took.values()),
-        ]
-        return mean(next(seconds for seconds in alike if seconds))
-
-    return sum(map(guess, jobs)) if took else None
+    For an arm that does not reflect, whose answers are short; another arm's profile is left as it is. Raises R3Error if
+    the run in `r3` is not there.
+    """
+    if profile.arm.reflects:
+        return profile
+    sampled = sum(step["sampled_tokens"] for step in read_json(r3 / "training.json")["log"])
+    header, vanilla = load_outcomes(outcomes_path(r3, False, profile.temperature))
+    answer = vanilla.tokens["first"] / header["n"]
+    group = max(2, round(sampled / (profile.steps * profile.prompts_per_step * answer)))
+    return replace(profile, num_generations=group)
 
 
 def run_all(jobs: list[Job], settings: Sequence[str] = (), fresh: bool = False) -> None:
-    """Run the jobs in turn under one bar, which says when they will all be done; the bar of the job stands below it.
+    """Run the jobs in turn under one bar; the bar of the job stands below it.
 
-    The time left is reckoned from jobs that were finished, now or (at first) in the stored results.
+    The time left is tqdm's estimate. Jobs that were finished before take a moment each, so after a restart it is too
+    short until the first new jobs are done.
     """
-    stored = {job: seconds for job in jobs if (seconds := stored_seconds(job))}
-    took: dict[Job, float] = {}
     single = len(jobs) < 2 or not models.processes().is_main_process
-    with tqdm(total=len(jobs), desc="experiments", unit="job", disable=single, bar_format=BAR) as bar:
-        for i, job in enumerate(jobs):
-            seconds = left([j for j in jobs[i:] if j not in stored], took or stored)
-            bar.set_postfix_str(f"{job.task} {job.what} seed {job.seed}; {_when(seconds)}")
-            began = time.monotonic()
+    with tqdm(jobs, desc="experiments", unit="job", disable=single) as bar:
+        for job in bar:
+            bar.set_postfix_str(f"{job.task} {job.what} seed {job.seed}")
             run(job, settings, fresh)
-            if job not in stored:
-                took[job] = time.monotonic() - began
-            bar.update()
-
-
-BAR = "{desc}: {n_fmt} of {total_fmt} {bar} {elapsed}{postfix}"
-
-
-def _when(seconds: float | None) -> str:
-    if seconds is None:
-        return "time left: known after the first job"
-    end = datetime.now() + timedelta(seconds=seconds)
-    return f"about {seconds / 60:.0f} min left, until {end:%a %H:%M}"
 
 
 def jobs(tasks: list[str], name: str, what: list[str], seeds: list[int]) -> list[Job]:

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from r3lib.config import Profile
 from r3lib.files import DATA, R3Error, write_text
+from r3lib.pages import tables
 from r3lib.problems import splits
 from r3lib.stats import paired_difference
 
@@ -96,7 +97,7 @@ def _first_metric(task: str, out: dict[str, Any]) -> dict[str, Any]:
 
 def table(before: dict[str, dict], after: dict[str, dict]) -> str:
     """Markdown: each task before and after with the harness's standard errors, and the paired difference."""
-    lines = ["| task | metric | n | before ± s.e. | after ± s.e. | after − before [95 %] |", "|---" * 6 + "|"]
+    rows = []
     for task, old in before.items():
         new, scale = after[task], 100 if old["metric"] == "acc" else 1
         places = 2 if scale == 100 else 4
@@ -106,8 +107,8 @@ def table(before: dict[str, dict], after: dict[str, dict]) -> str:
             mean, low, high = paired_difference([new["samples"]], [old["samples"]])
             change = f"{scale * mean:+.{places}f} [{scale * low:+.{places}f}, {scale * high:+.{places}f}]"
         metric = "accuracy, %" if old["metric"] == "acc" else old["metric"].replace("_", " ")
-        lines.append(f"| {task} | {metric} | {old['n']} | {cells[0]} | {cells[1]} | {change} |")
-    return "\n".join(lines)
+        rows.append([task, metric, str(old["n"]), *cells, change])
+    return tables.markdown(["task", "metric", "n", "before ± s.e.", "after ± s.e.", "after − before [95 %]"], rows)
 
 
 def _value(one: dict, scale: float, places: int) -> str:

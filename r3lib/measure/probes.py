@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import time
 from itertools import product
-from math import comb
 from pathlib import Path
 
-import numpy as np
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -85,7 +83,7 @@ def first_tries(
 ) -> tuple[list[int], float]:
     """How many of `count` independent first tries of each problem are right, and the mean tokens of a try.
 
-    What the tokens of a reflection would have bought in tries, if a verifier may look at each (`pass_at`).
+    What the tokens of a reflection would have bought in tries, if a verifier may look at each (`r3lib.stats.pass_at`).
     """
     right, written = [], 0
     with models.memory_explained(profile), tqdm(total=len(problems), desc=desc, unit="problem", leave=None) as bar:
@@ -94,16 +92,6 @@ def first_tries(
             written += sum(len(answer.ids) for own in part for answer in own)
             bar.update(len(part))
     return right, written / (len(problems) * count)
-
-
-def pass_at(k: int, right: list[int], count: int) -> np.ndarray:
-    """pass@k of each problem, without bias, of `right` tries among `count` (Chen et al. 2021, equation 1).
-
-    Raises ValueError if k is more than the tries there are.
-    """
-    if not 1 <= k <= count:
-        raise ValueError(f"pass@{k} needs {k} tries of each problem; there are {count}.")
-    return np.array([1 - comb(count - c, k) / comb(count, k) for c in right])
 
 
 def run(

@@ -23,6 +23,7 @@ from r3lib.conversation import Conversation
 from r3lib.files import DATA, read_jsonl
 from r3lib.loop import Loop
 from r3lib.nano import calls, corpus
+from r3lib.pages import report, tables
 from r3lib.problems import countdown, countdown_data, function_calling_data
 from r3lib.stats import wilson
 from r3lib.tasks import Task
@@ -130,9 +131,7 @@ def table(measured: dict[str, dict[str, list[int]]]) -> str:
     def cell(pair: list[int]) -> str:
         if not pair[1]:
             return "none sampled"
-        low, high = wilson(*pair)
-        return f"{100 * pair[0] / pair[1]:.1f} [{100 * low:.1f}, {100 * high:.1f}] (n = {pair[1]})"
+        return f"{report.percent(pair[0] / pair[1], *wilson(*pair))} (n = {pair[1]})"
 
-    names = list(next(iter(measured.values())))
-    lines = [f"| % | {' | '.join(measured)} |", "|---" * (1 + len(measured)) + "|"]
-    return "\n".join(lines + [f"| {name} | {' | '.join(cell(m[name]) for m in measured.values())} |" for name in names])
+    names = next(iter(measured.values()))
+    return tables.markdown(["%", *measured], [[name, *(cell(m[name]) for m in measured.values())] for name in names])

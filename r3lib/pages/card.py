@@ -10,21 +10,16 @@ import shutil
 from pathlib import Path
 
 import huggingface_hub
-from huggingface_hub import ModelCardData
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
 from r3lib.config import Profile
-from r3lib.files import R3Error, whole, write_text
-from r3lib.machine import families
-from r3lib.pages import report
+from r3lib.files import DATA, R3Error, read_json, whole, write_text
+from r3lib.outcomes import METRICS
+from r3lib.pages import report, tables
 
 PAPER = "arXiv:2505.24726"
-USE = """from peft import PeftModel
-from r3lib import models
-from r3lib.machine.profiles import profile
-
-base, tokenizer = models.load(profile("{profile}", "{task}"))
-model = PeftModel.from_pretrained(base, "{name}")"""
+TEMPLATE = Path(__file__).with_name("card.md.jinja")
 
 
 def card(profile: Profile, runs: list[report.Run], name: str) -> str:
@@ -33,50 +28,58 @@ def card(profile: Profile, runs: list[report.Run], name: str) -> str:
     runs: those of one seed, vanilla and trained (`report.collect`). name: what it is loaded by. Every figure is read
     from `runs`; raises R3Error if none of them is of the trained model.
     """
-    trained = [run.record for run in runs if run.record["trained"]]
+    trained = [run for run in runs if run.record["trained"]]
     if not trained:
         raise R3Error("There are no results of the trained model yet; run the experiment to its end first.")
-    record = trained[0]
-    known = families.known().get(profile.model)
-    licence = known.licence.split()[0] if known else "apache-2.0" if profile.base.startswith("r3-nano") else "other"
-    data = ModelCardData(
-        base_model=profile.model if "/" in profile.base else None,
+    record, title = trained[0].record, name.rpartition("/")[2]
+    temperatures = sorted({run.record["temperature"] for run in trained}, reverse=True)
+    settings = [[key, str(value)] for key, value in record["settings"].items() if key != "name"]
+    preset = profile.name.removesuffix(f"-{profile.slug}")
+    card = ModelCard.from_template(
+        _metadata(profile, trained, title),
+        template_path=TEMPLATE,
+        title=title,
+        base=profile.base,
+        name=name,
+        paper=PAPER,
+        profile=preset if preset == profile.name else f"{preset}:{profile.base}",  # as `profiles.profile` takes it
+        record=record,
+        results="\n\n".join(report.table(runs, t) for t in temperatures),
+        settings=tables.markdown(["setting", profile.name], settings),
+    )
+    return card.content + "\n"
+
+
+def _metadata(profile: Profile, trained: list[report.Run], title: str) -> ModelCardData:
+    """What the hub shows and searches: base model, licence, tags, and every figure of the trained model."""
+    ours, known = (DATA / profile.base).is_dir(), read_json(DATA / "models.json").get(profile.model, {})
+    licence = "apache-2.0" if ours else known.get("licence", "other").split()[0]
+    on_hub = not Path(profile.model).is_absolute()
+    task = trained[0].record["task"]
+    return ModelCardData(
+        model_name=title,
+        eval_results=[_result(row) for run in trained for row in report.figures([run], run.record["seed"])],
+        base_model=profile.model if on_hub else None,
         library_name="peft",
         license=licence if licence != "qwen-research" else "other",
         license_name=licence if licence == "qwen-research" else None,
         pipeline_tag="text-generation",
-        tags=["lora", "grpo", "r3", "self-reflection", PAPER, record["task"].replace("_", "-")],
+        tags=["lora", "grpo", "r3", "self-reflection", PAPER, task.replace("_", "-")],
     )
-    tables = [report.table(runs, t) for t in sorted({r["temperature"] for r in trained}, reverse=True)]
-    settings = "\n".join(f"| {key} | {value} |" for key, value in record["settings"].items() if key != "name")
-    packages = ", ".join(f"{package} {version}" for package, version in record["packages"].items())
-    use = USE.format(profile=profile.name, task=record["task"], name=name)
-    return "\n".join(
-        [
-            f"---\n{data.to_yaml()}\n---",
-            f"# {name.rpartition('/')[2]}",
-            "",
-            f"A LoRA adapter on {profile.base}, trained with the R3 kit (seed {record['seed']}) to write reflections "
-            f"after a failed try at {record['task'].replace('_', ' ')}: only the reflection's tokens were rewarded, by "
-            f"the verdict on the retry (*Reflect, Retry, Reward*, {PAPER}). It says nothing of the paper's own models.",
-            "",
-            "## Results",
-            "",
-            "\n\n".join(tables),
-            "",
-            "Second tries are cumulative (right at the first try or at the second); intervals are over problems.",
-            "",
-            "## Use",
-            "",
-            f"```python\n{use}\n```",
-            "",
-            "## Made with",
-            "",
-            f"| setting | {profile.name} |\n|---|---|\n{settings}",
-            "",
-            f"{packages}; python {record['python']}; {record['machine']}; commit {record['commit']} of the kit.",
-            "",
-        ]
+
+
+def _result(row: dict) -> EvalResult:
+    """A figure (`report.figures`) as the hub has them, as a fraction."""
+    labels = {arm: label for label, arm in (*report.ROWS, (report.LEAK, "leak"))}
+    return EvalResult(
+        task_type="text-generation",
+        dataset_type=row["task"],
+        dataset_name=f"{row['task'].replace('_', ' ')}, test problems",
+        dataset_split="test",
+        metric_type="accuracy" if row["metric"] != "leak_rate" else "leak_rate",
+        metric_name=f"{labels[METRICS[row['metric']]]}, temperature {row['temperature']:g}",
+        metric_value=round(row["mean"], 4),
+        metric_args={"temperature": row["temperature"], "n": row["n"]},
     )
 
 
@@ -86,8 +89,8 @@ def write_card(adapter: Path, profile: Profile, runs: list[report.Run], name: st
 
 
 def keep(adapter: Path, folder: Path) -> None:
-    """Copy what an adapter needs to be loaded, and its card, whole or not at all; not what names this machine."""
-    for name in ("adapter_config.json", "README.md", "adapter_model.safetensors"):
+    """Copy what an adapter needs to be loaded, its record and its card, each whole or not at all."""
+    for name in ("adapter_config.json", "README.md", "record.json", "adapter_model.safetensors"):
         with whole(folder / name) as partial:
             shutil.copyfile(adapter / name, partial)
 

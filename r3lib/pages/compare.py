@@ -8,17 +8,20 @@ them. Nothing here runs a model.
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
+from itertools import chain
+from math import prod
 from pathlib import Path
 
 import numpy as np
+from safetensors import safe_open
 
-from r3lib.config import ARMS
-from r3lib.files import RESULTS, R3Error, read_json
-from r3lib.machine import families
-from r3lib.measure.probes import pass_at
+from r3lib.config import ARMS, R3
+from r3lib.files import DATA, RESULTS, R3Error, read_json
 from r3lib.pages import paper, report
 from r3lib.pages.report import Run, matrix
-from r3lib.stats import mean_interval, paired_difference
+from r3lib.pages.tables import markdown
+from r3lib.stats import mean_interval, paired_difference, pass_at
 
 CONTROLS = {
     "blind": "told that it was wrong",
@@ -31,25 +34,26 @@ Row = tuple[str, float, float, float]  # label, mean, low, high: points
 Point = tuple[float, float, float, float]  # tokens a problem, or temperature; %, low, high
 
 
+def _folders(task: str, profile: str, results: Path) -> dict[str, Path]:
+    """Where the runs of every arm that was trained lie."""
+    others = {arm: results / "arms" / task / profile / arm for arm in ARMS if arm != R3.name}
+    found = {R3.name: results / task / profile, **others}
+    return {arm: folder for arm, folder in found.items() if folder.exists()}
+
+
 def load(task: str, profile: str, results: Path = RESULTS) -> dict[str, list[Run]]:
     """The runs of every arm that was trained, "vanilla" first: arm -> one run a seed and temperature."""
-    runs = report.collect(results / task / profile)
-    out = {
-        "vanilla": [r for r in runs if not r.record["trained"]],
-        "r3": [r for r in runs if r.record["trained"]],
-    }
-    for arm in ARMS:
-        folder = results / "arms" / task / profile / arm
-        if folder.exists():
-            out[arm] = report.collect(folder)
+    out: dict[str, list[Run]] = {"vanilla": []}
+    for arm, folder in _folders(task, profile, results).items():
+        for run in report.collect(folder):
+            out.setdefault(arm if run.record["trained"] else "vanilla", []).append(run)
     return out
 
 
 def logs(task: str, profile: str, results: Path = RESULTS) -> dict[str, list[list[dict]]]:
     """The training logs of every arm that was run: arm -> log of each seed, a list of steps."""
-    folders = {"r3": results / task / profile}
-    folders |= {arm: results / "arms" / task / profile / arm for arm in ARMS if arm != "r3"}
-    return {arm: [*report.training_logs(folder).values()] for arm, folder in folders.items() if folder.exists()}
+    folders = _folders(task, profile, results)
+    return {arm: [*report.training_logs(folder).values()] for arm, folder in folders.items()}
 
 
 def sampled(task: str, profile: str, results: Path = RESULTS) -> dict[str, float]:
@@ -65,16 +69,30 @@ def tokens(runs: list[Run], temperature: float, retry: str | None) -> float:
 
     retry None: the first try alone.
     """
-    chosen, made = (
-        [r for r in runs if r.record["temperature"] == temperature],
-        ("first", retry) if retry else ("first",),
-    )
+    chosen = [r for r in runs if r.record["temperature"] == temperature]
+    made = ("first", retry) if retry else ("first",)
     return float(np.mean([sum(r.outcomes.tokens[arm] for arm in made) / r.record["n"] for r in chosen]))
+
+
+@cache
+def parameters(model: str) -> int:
+    """How many a model has: of one in data/ by its weights' header, of one on the hub by data/models.json.
+
+    model: as the records name it. Raises R3Error if its size is not known.
+    """
+    weights = DATA / model / "model.safetensors"
+    if weights.exists():
+        with safe_open(weights, "np") as file:
+            return sum(prod(file.get_slice(name).get_shape()) for name in file.keys())
+    for name, known in read_json(DATA / "models.json").items():
+        if model in (name, name.rpartition("/")[2]):
+            return known["parameters"]
+    raise R3Error(f"The size of {model} is not known; add its `parameters` to {DATA / 'models.json'}.")
 
 
 def work(runs: list[Run], temperature: float, retry: str | None) -> float:
     """Parameters times `tokens`, in millions: the arithmetic that one problem takes, but for a constant."""
-    return families.size(runs[0].record["model"]).all * tokens(runs, temperature, retry) / 1e6
+    return parameters(runs[0].record["model"]) * tokens(runs, temperature, retry) / 1e6
 
 
 def difference(a: list[Run], b: list[Run], temperature: float, arm: str, other: str) -> tuple[float, float, float]:
@@ -85,8 +103,16 @@ def difference(a: list[Run], b: list[Run], temperature: float, arm: str, other: 
     seeds = [sorted(r.record["seed"] for r in runs if r.record["temperature"] == temperature) for runs in (a, b)]
     if seeds[0] != seeds[1]:
         raise R3Error(f"Seeds {seeds[0]} cannot be paired with seeds {seeds[1]}; run `make experiments` to its end.")
-    left, right = (matrix(runs, runs[0].record["trained"], temperature, x) for runs, x in ((a, arm), (b, other)))
-    return tuple(100 * x for x in paired_difference(left, right))
+    return _hundred(paired_difference(_own(a, temperature, arm), _own(b, temperature, other)))
+
+
+def _own(runs: list[Run], temperature: float, arm: str) -> np.ndarray:
+    """`report.matrix` of runs that are all vanilla or all trained."""
+    return matrix(runs, runs[0].record["trained"], temperature, arm)
+
+
+def _hundred(found: tuple[float, float, float]) -> tuple[float, float, float]:
+    return tuple(100 * x for x in found)
 
 
 def _points(found: tuple[float, float, float]) -> str:
@@ -103,25 +129,27 @@ def arms_table(arms: dict[str, list[Run]], temperature: float, trained_on: dict[
 
     trained_on: what `sampled` found.
     """
-    lines = [
-        f"*{report.describe(arms['r3'], temperature)}; % with 95 % intervals.*",
-        "",
-        "| trained with | tokens sampled in training, thousands | first try | second try | blind retry "
-        "| tokens a problem, second / blind | second try − R3's | first try − vanilla's |",
-        "|---" * 8 + "|",
-    ]
+    head = ["trained with", "tokens sampled in training, thousands", *TRIES]
+    head += ["second try − R3's", "first try − vanilla's"]
+    rows = []
     for arm, runs in arms.items():
         trained = arm != "vanilla"
-        cells = [
-            report.percent(*report.interval(matrix(runs, trained, temperature, x)))
-            for x in ("first", "second", "blind")
-        ]
-        spent = " / ".join(f"{tokens(runs, temperature, x):.0f}" for x in ("second", "blind"))
+        training = f"{trained_on[arm] / 1000:.0f}" if trained else "0"
         beside = "" if arm == "r3" else _points(difference(runs, arms["r3"], temperature, "second", "second"))
         first = _points(difference(runs, arms["vanilla"], temperature, "first", "first")) if trained else ""
-        training = f"{trained_on[arm] / 1000:.0f}" if trained else "0"
-        lines.append(f"| {title(arm)} | {training} | {' | '.join(cells)} | {spent} | {beside} | {first} |")
-    return "\n".join(lines)
+        rows.append([title(arm), training, *_tries(runs, temperature), beside, first])
+    caption = f"*{report.describe([*chain(*arms.values())], temperature)}; % with 95 % intervals.*"
+    return f"{caption}\n\n{markdown(head, rows)}"
+
+
+TRIES = "first try", "second try", "blind retry", "tokens a problem, second / blind"
+
+
+def _tries(runs: list[Run], temperature: float) -> list[str]:
+    """The cells under `TRIES` of one model: shares in percent, and what the retries cost."""
+    found = [report.interval(_own(runs, temperature, arm)) for arm in ("first", "second", "blind")]
+    spent = " / ".join(f"{tokens(runs, temperature, arm):.0f}" for arm in ("second", "blind"))
+    return [*(report.percent(*each) for each in found), spent]
 
 
 def controls(runs: list[Run], temperature: float) -> list[Row]:
@@ -156,11 +184,10 @@ def beside(small: list[Run], large: list[Run], temperature: float) -> dict[str, 
     """From the first try to the second, for `plots.curves`: accuracy against parameters times tokens."""
     out = {}
     for label, runs in _models(small, large).items():
-        trained = runs[0].record["trained"]
         for retry, name in (("second", "own reflection"), ("blind", "blind retry")):
-            ends = ((None, "first"), (retry, retry))
             out[f"{label}: {name}"] = [
-                (work(runs, temperature, how), *_percent(matrix(runs, trained, temperature, arm))) for how, arm in ends
+                (work(runs, temperature, how), *_percent(_own(runs, temperature, arm)))
+                for how, arm in ((None, "first"), (retry, retry))
             ]
     return out
 
@@ -169,32 +196,22 @@ def beside_table(small: list[Run], large: list[Run], temperature: float) -> str:
     """Markdown: a small model, untrained and trained, and a large untrained one; then the paired differences."""
     models = _models(small, large)
     untrained, trained, big = models.values()
-    lines = [
-        f"*{report.describe(small, temperature)}, beside {report.model(big[0].record)}; % with 95 % intervals.*",
-        "",
-        "| model | parameters, millions | first try | second try | blind retry "
-        "| tokens a problem, second / blind | parameters × tokens, millions: first / second / blind |",
-        "|---" * 7 + "|",
-    ]
+    head = ["model", "parameters, millions", *TRIES, "parameters × tokens, millions: first / second / blind"]
+    rows = []
     for label, runs in models.items():
-        is_trained = runs[0].record["trained"]
-        cells = [
-            report.percent(*report.interval(matrix(runs, is_trained, temperature, x)))
-            for x in ("first", "second", "blind")
-        ]
-        spent = " / ".join(f"{tokens(runs, temperature, x):.0f}" for x in ("second", "blind"))
+        size = f"{parameters(runs[0].record['model']) / 1e6:.2f}"
         price = " / ".join(f"{work(runs, temperature, x):.0f}" for x in (None, "second", "blind"))
-        size = f"{families.size(runs[0].record['model']).all / 1e6:.2f}"
-        lines.append(f"| {label} | {size} | {' | '.join(cells)} | {spent} | {price} |")
-    lines += ["", "| trained small, second try, minus | points |", "|---|---|"]
-    for what, runs, arm in (
-        ("the untrained large one's first try", big, "first"),
-        ("the untrained large one's blind second try", big, "blind"),
-        ("the untrained large one's second try", big, "second"),
-        ("the untrained small one's second try", untrained, "second"),
-    ):
-        lines.append(f"| {what} | {_points(difference(trained, runs, temperature, 'second', arm))} |")
-    return "\n".join(lines)
+        rows.append([label, size, *_tries(runs, temperature), price])
+    minus = {
+        "the untrained large one's first try": (big, "first"),
+        "the untrained large one's blind second try": (big, "blind"),
+        "the untrained large one's second try": (big, "second"),
+        "the untrained small one's second try": (untrained, "second"),
+    }
+    paired = [[what, _points(difference(trained, a, temperature, "second", arm))] for what, (a, arm) in minus.items()]
+    about = f"{report.describe([*small, *large], temperature)}, beside {report.model(big[0].record)}"
+    parts = [markdown(head, rows), markdown(["trained small, second try, minus", "points"], paired)]
+    return "\n\n".join([f"*{about}; % with 95 % intervals.*", *parts])
 
 
 def gains(runs: list[Run], temperature: float) -> dict[str, tuple[str, float, float, float]]:
@@ -206,7 +223,7 @@ def gains(runs: list[Run], temperature: float) -> dict[str, tuple[str, float, fl
 
     model = f"{runs[0].record['model']} (ours, {len(cells('trained_first'))} seeds)"
     found = {name: paired_difference(cells(end), cells(start)) for name, (start, end) in paper.GAINS.items()}
-    return {name: (model, *(100 * x for x in points)) for name, points in found.items()}
+    return {name: (model, *_hundred(points)) for name, points in found.items()}
 
 
 def flows(runs: list[Run], temperature: float) -> Counter:
@@ -258,11 +275,8 @@ def independent(records: list[dict]) -> list[Point]:
 
     The cost of k tries is the expected number of them, sum over j < k of 1 - pass@j, times the mean tokens of a try.
     """
-    out = []
-    for k in range(1, records[0]["answers"]["tries"]["of"] + 1):
-        found, cost = _pass_at(records, k)
-        out.append((cost, *_percent(found)))
-    return out
+    found = [_pass_at(records, k) for k in range(1, records[0]["answers"]["tries"]["of"] + 1)]
+    return [(cost, *_percent(right)) for right, cost in found]
 
 
 def _pass_at(records: list[dict], k: int) -> tuple[np.ndarray, float]:
@@ -286,8 +300,7 @@ def same_tokens(reflecting: list[dict], sampling: list[dict]) -> tuple[int, floa
     counts = range(1, sampling[0]["answers"]["tries"]["of"] + 1)
     k = max((k for k in counts if _pass_at(sampling, k)[1] <= limit), default=1)
     found, cost = _pass_at(sampling, k)
-    more = paired_difference(found, tries(reflecting, "reflect", t, 1))
-    return k, cost, limit, tuple(100 * x for x in more)
+    return k, cost, limit, _hundred(paired_difference(found, tries(reflecting, "reflect", t, 1)))
 
 
 TOKEN_AXES = "tokens sampled for one problem (log scale)", "right so far, % (95 % band)"
@@ -325,25 +338,23 @@ def verdict(asked: dict[str, list[dict]]) -> str:
 
 
 def _percent(values: np.ndarray) -> tuple[float, float, float]:
-    return tuple(100 * x for x in mean_interval(values))
+    return _hundred(mean_interval(values))
 
 
 def rounds_table(asked: dict[str, list[dict]]) -> str:
     """Markdown: right after each try, with reflections and blindly, vanilla and trained; what it has cost by then."""
-    record, names = asked["vanilla"][0], [name for name in ("vanilla", "trained") if name in asked]
-    columns = [(name, how) for name in names for how in ("reflect", "blind")]
+    columns = [(name, how) for name in ("vanilla", "trained") if name in asked for how in ("reflect", "blind")]
     found = [rounds(asked[name], how) for name, how in columns]
     heads = [f"{name}, {'reflecting' if how == 'reflect' else 'blind'}" for name, how in columns]
-    lines = [
-        f"*{_asked(record, asked['vanilla'])}; % right so far with 95 % intervals (tokens a problem so far).*",
-        "",
-        f"| | {' | '.join(heads)} |",
-        "|---" * (1 + len(heads)) + "|",
+    rows = [
+        [
+            f"after round {i}" if i else "first try",
+            *(f"{mean:.1f} [{low:.1f}, {high:.1f}] ({cost:.0f})" for cost, mean, low, high in row),
+        ]
+        for i, row in enumerate(zip(*found))
     ]
-    for i, row in enumerate(zip(*found)):
-        cells = [f"{mean:.1f} [{low:.1f}, {high:.1f}] ({cost:.0f})" for cost, mean, low, high in row]
-        lines.append(f"| {f'after round {i}' if i else 'first try'} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    caption = f"*{_asked(asked['vanilla'])}; % right so far with 95 % intervals (tokens a problem so far).*"
+    return f"{caption}\n\n{markdown(['', *heads], rows)}"
 
 
 def transfer_table(asked: dict[str, list[dict]]) -> str:
@@ -351,30 +362,24 @@ def transfer_table(asked: dict[str, list[dict]]) -> str:
     names = {"vanilla": "none (vanilla)", "trained": "this task's", "transfer": "the other task's"}
     t = asked["vanilla"][0]["temperature"]
     seeds = [[record["seed"] for record in asked[name]] for name in names if name in asked]
-    lines = [
-        f"*{_asked(asked['vanilla'][0], asked['transfer'])}; % with 95 % intervals.*",
-        "",
-        "| adapter | first try | second try | blind retry | second try − vanilla's | second − blind |",
-        "|---|---|---|---|---|---|",
-    ]
+    rows = []
     for name, label in names.items():
         # paired with the seeds that were transferred
         own = [record for record in asked[name] if record["seed"] in set.intersection(*map(set, seeds))]
         vanilla = [r for r in asked["vanilla"] if r["seed"] in [record["seed"] for record in own]]
         first, second, blind = (tries(own, *x) for x in (("reflect", t, 0), ("reflect", t, 1), ("blind", t, 1)))
-        beside = paired_difference(second, tries(vanilla, "reflect", t, 1))
         cells = [report.percent(*mean_interval(values)) for values in (first, second, blind)]
-        gains = [
-            "" if name == "vanilla" else _points(tuple(100 * x for x in beside)),
-            _points(tuple(100 * x for x in paired_difference(second, blind))),
-        ]
-        lines.append(f"| {label} | {' | '.join([*cells, *gains])} |")
-    return "\n".join(lines)
+        controls = tries(vanilla, "reflect", t, 1), blind
+        gains = [_points(_hundred(paired_difference(second, x))) for x in controls]
+        rows.append([label, *cells, "" if name == "vanilla" else gains[0], gains[1]])
+    head = ["adapter", "first try", "second try", "blind retry", "second try − vanilla's", "second − blind"]
+    return f"*{_asked(asked['transfer'])}; % with 95 % intervals.*\n\n{markdown(head, rows)}"
 
 
-def _asked(record: dict, records: list[dict]) -> str:
-    seeds = sorted(r["seed"] for r in records)
+def _asked(records: list[dict]) -> str:
+    """Task, model, problems and seeds of some answers, in one sentence, as `report.describe` has them of runs."""
+    record, old = records[0], any("weights" not in record for record in records)
     return (
-        f"{record['task']}, {record['model']}, the first {record['n']} test problems, "
-        f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}, temperature {record['temperature']:g}"
+        f"{record['task']}, {record['model']}, the first {record['n']} test problems, {report.seeds(records)}, "
+        f"temperature {record['temperature']:g}{report.OLD * old}"
     )

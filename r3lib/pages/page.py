@@ -3,48 +3,40 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 import re
 from pathlib import Path
 
+from jinja2 import Environment, FileSystemLoader
+from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 
 from r3lib.files import read_json, whole, write_json, write_text
 from r3lib.machine.profiles import PARTNERS, profile
 from r3lib.pages import compare, plots, report
 from r3lib.pages.report import Run
+from r3lib.pages.show import clean
 
-STYLE = (
-    "body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}"
-    "table{border-collapse:collapse}td,th{padding:.15rem .7rem;border-bottom:1px solid #ccc;text-align:left}"
-    "img{max-width:100%}dl{border-left:3px solid #999;padding-left:1rem}dt{font-weight:600}dd{margin:0 0 .3rem}"
-)
+MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
+ARMS = "accuracy of every arm, vanilla and trained"
 
 
 class Page:
-    """One self-contained HTML page, put together from headings, Markdown tables, figures and conversations."""
+    """One self-contained HTML page, put together from headings, Markdown, figures and conversations.
+
+    The template escapes every text, what a model wrote too.
+    """
 
     def __init__(self, title: str):
-        self.title, self.parts, self.contents = title, [f"<h1>{html.escape(title)}</h1>", ""], []
+        self.title, self.parts = title, []
 
     def heading(self, text: str, level: int = 2) -> None:
-        name = re.sub(r"\W+", "-", text.lower())
-        self.parts.append(f'<h{level} id="{name}">{html.escape(text)}</h{level}>')
-        if level == 2:
-            self.contents.append(f'<li><a href="#{name}">{html.escape(text)}</a></li>')
+        """Headings of level 2 make the table of contents."""
+        name = re.sub(r"\W+", "-", text.lower()) if level == 2 else None
+        self.parts.append({"heading": text, "level": level, "name": name})
 
     def markdown(self, text: str) -> None:
-        """Paragraphs and tables; of Markdown's other signs only the emphasis around a paragraph is known."""
-        for block in re.split(r"\n\s*\n", text.strip()):
-            lines = block.splitlines()
-            if lines[0].startswith("|"):
-                rows = [[html.escape(c.strip().strip("*")) for c in line.strip("|").split("|")] for line in lines]
-                head, body = rows[0], rows[2:]
-                cells = "".join(f"<tr>{''.join(f'<td>{c}</td>' for c in row)}</tr>" for row in body)
-                self.parts.append(f"<table><tr>{''.join(f'<th>{c}</th>' for c in head)}</tr>{cells}</table>")
-            else:
-                self.parts.append(f"<p>{html.escape(block.strip('*'))}</p>")
+        self.parts.append({"markdown": MARKDOWN.render(text)})
 
     def figure(self, figure: Figure, alt: str, path: Path | None = None) -> None:
         """Put a figure into the page, and into the file `path`, and close it."""
@@ -53,8 +45,7 @@ class Page:
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=80, bbox_inches="tight", metadata={"Software": None})
         plots.close(figure)
-        data = base64.b64encode(buffer.getvalue()).decode()
-        self.parts.append(f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{data}">')
+        self.parts.append({"png": base64.b64encode(buffer.getvalue()).decode(), "alt": alt})
 
     def conversations(self, runs: list[Run], temperature: float, each: int = 5) -> None:
         """The first conversations of every run that go on after a failed first try."""
@@ -62,17 +53,12 @@ class Page:
             if run.record["temperature"] == temperature:
                 self.heading(f"{'trained' if run.record['trained'] else 'vanilla'}, seed {run.record['seed']}", 4)
                 for example in run.outcomes.examples[:each]:
-                    rows = "".join(f"<dt>{k}</dt><dd>{html.escape(v)}</dd>" for k, v in example.items())
-                    self.parts.append(f"<dl>{rows}</dl>")
+                    self.parts.append({"conversation": {name: clean(said) for name, said in example.items()}})
 
     def text(self) -> str:
         """The page. It has a table of contents if there are several sections."""
-        self.parts[1] = f"<ul>{''.join(self.contents)}</ul>" if len(self.contents) > 2 else ""
-        return (
-            f"<!doctype html><meta charset=utf-8><title>{html.escape(self.title)}</title><style>{STYLE}</style>"
-            + "\n".join(self.parts)
-            + "\n"
-        )
+        templates = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
+        return templates.get_template("page.html.jinja").render(title=self.title, parts=self.parts) + "\n"
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -100,7 +86,7 @@ def _experiment(page: Page, runs: list[Run], folder: Path) -> float:
     for each in sorted({r.record["temperature"] for r in runs}, reverse=True):
         page.markdown(report.table(runs, each))
         figure = plots.arms(report.arm_intervals(runs, each))
-        page.figure(figure, "accuracy of every arm, vanilla and trained", folder / "arms.png" if each == t else None)
+        page.figure(figure, ARMS, folder / "arms.png" if each == t else None)
     logs = report.training_logs(folder)
     if logs:
         page.heading("Training", 3)
@@ -133,64 +119,59 @@ def rebuild(results: Path, readme: Path, benchmarks: Path) -> None:
             _beside(page, readme, small, folder, t)
         page.heading("Conversations after a failed first try", 3)
         page.conversations([r for r in own if r.record["seed"] == own[0].record["seed"]], t)
-    _insert(readme, "cost", report.cost(read_json(benchmarks)))
+    _show(readme, "cost", report.cost(read_json(benchmarks)))
     save(plots.loop(), results / "loop.png")
     write_text(results / "report.html", page.text())
 
 
 def _tables(readme: Path, folder: Path, runs: list[Run], t: float) -> None:
-    task, name = folder.parent.name, folder.name
     temperatures = sorted({r.record["temperature"] for r in runs}, reverse=True)
     write_text(folder / "table.md", "\n\n".join(report.table(runs, each) for each in temperatures) + "\n")
     write_json(folder / "differences.json", {str(x): report.differences(runs, x) for x in reversed(temperatures)})
-    picture = f"![accuracy of every arm, vanilla and trained](results/{task}/{name}/arms.png)"
-    _insert(readme, f"{task}-{name}", f"{report.table(runs, t)}\n\n{picture}")
+    _show(readme, f"{folder.parent.name}-{folder.name}", report.table(runs, t), folder / "arms.png", ARMS)
 
 
 def _arms(page: Page, readme: Path, results: Path, task: str, name: str) -> None:
     """Other rewards: their table and the forest plot of all arms."""
-    folder = results / "arms" / task / name
-    arms = compare.load(task, name, results)
-    t = arms["r3"][0].record["settings"]["temperature"]
-    table, what = (
-        compare.arms_table(arms, t, compare.sampled(task, name, results)),
-        "what the own reflection is worth over each control",
-    )
+    arms, folder = compare.load(task, name, results), results / "arms" / task / name
+    t, alt = arms["r3"][0].record["settings"]["temperature"], "what the own reflection is worth over each control"
+    table = compare.arms_table(arms, t, compare.sampled(task, name, results))
     write_text(folder / "table.md", table + "\n")
     page.heading("Other rewards", 3)
     page.markdown(table)
     axis = "second try with the own reflection − with this instead, points"
-    page.figure(plots.forest(compare.forest(arms, t), axis), what, folder / "forest.png")
-    _insert(readme, f"arms-{task}-{name}", f"{table}\n\n![{what}](results/arms/{task}/{name}/forest.png)")
+    page.figure(plots.forest(compare.forest(arms, t), axis), alt, folder / "forest.png")
+    _show(readme, f"arms-{task}-{name}", table, folder / "forest.png", alt)
 
 
 def _probes(page: Page, readme: Path, folder: Path, asked: dict[str, list[dict]]) -> None:
     """Rounds, temperatures, tokens and transfer of one task and profile."""
-    task, name, what = folder.parent.name, folder.name, "right answers against sampled tokens"
-    table, verdict = compare.rounds_table(asked), compare.verdict(asked)
-    parts = [table, verdict] + ([compare.transfer_table(asked)] if "transfer" in asked else [])
-    write_text(folder / "probes.md", "\n\n".join(parts) + "\n")
+    table, verdict, alt = compare.rounds_table(asked), compare.verdict(asked), "right answers against sampled tokens"
+    text = "\n\n".join([table, verdict] + ([compare.transfer_table(asked)] if "transfer" in asked else []))
+    write_text(folder / "probes.md", text + "\n")
     page.heading("More rounds, other temperatures, the same tokens, another task's adapter", 3)
-    page.markdown("\n\n".join(parts))
-    tokens, temperatures = compare.by_tokens(asked), compare.by_temperatures(asked)
-    page.figure(plots.curves(tokens, *compare.TOKEN_AXES, log=True), what, folder / "tokens.png")
-    figure = plots.curves(temperatures, *compare.TEMPERATURE_AXES)
+    page.markdown(text)
+    page.figure(plots.curves(compare.by_tokens(asked), *compare.TOKEN_AXES, log=True), alt, folder / "tokens.png")
+    figure = plots.curves(compare.by_temperatures(asked), *compare.TEMPERATURE_AXES)
     page.figure(figure, "second try against temperature", folder / "temperature.png")
-    _insert(readme, f"probes-{task}-{name}", f"{table}\n\n**{verdict}**\n\n![{what}](results/{task}/{name}/tokens.png)")
+    mark = f"probes-{folder.parent.name}-{folder.name}"
+    _show(readme, mark, f"{table}\n\n**{verdict}**", folder / "tokens.png", alt)
 
 
 def _beside(page: Page, readme: Path, small: Path, large: Path, t: float) -> None:
     """A small trained model beside the large one."""
-    task, what = small.parent.name, "a small trained model beside a large untrained one"
-    runs = report.collect(small), report.collect(large)
+    runs, alt = (report.collect(small), report.collect(large)), "a small trained model beside a large untrained one"
     table = compare.beside_table(*runs, t)
     write_text(small / "beside.md", table + "\n")
     page.heading(f"{small.name} beside {large.name}", 3)
     page.markdown(table)
-    page.figure(plots.curves(compare.beside(*runs, t), *compare.COST_AXES, log=True), what, small / "beside.png")
-    _insert(readme, f"beside-{task}-{small.name}", f"{table}\n\n![{what}](results/{task}/{small.name}/beside.png)")
+    page.figure(plots.curves(compare.beside(*runs, t), *compare.COST_AXES, log=True), alt, small / "beside.png")
+    _show(readme, f"beside-{small.parent.name}-{small.name}", table, small / "beside.png", alt)
 
 
-def _insert(readme: Path, name: str, text: str) -> None:
-    if f"<!-- {name}:start -->" in readme.read_text(encoding="utf-8"):
-        report.insert(readme, name, text)
+def _show(readme: Path, mark: str, text: str, picture: Path | None = None, alt: str = "") -> None:
+    """Put a text, with its picture, into the README, if it has the mark for it."""
+    if picture:
+        text = f"{text}\n\n![{alt}]({picture.relative_to(readme.parent).as_posix()})"
+    if f"<!-- {mark}:start -->" in readme.read_text(encoding="utf-8"):
+        report.insert(readme, mark, text)

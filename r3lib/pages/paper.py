@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from r3lib.files import DATA, read_json
+from r3lib.pages import tables
 
 GAINS = {  # what is gained: (from, to), as the columns of the paper's tables
     "reflection, before training: vanilla 2nd − 1st try": ("vanilla_first", "vanilla_second"),
@@ -56,16 +57,16 @@ def table(found: dict) -> str:
             return f'<span style="color:#888">{told} (M, unverified)</span>'
         return f"{told} ({', '.join(value['marks'])})"
 
-    lines = [
-        f"| {found['table']}, {found['test_items']:,} test items, {found['unit']} "
-        "| vanilla 1st | vanilla 2nd | trained 1st | trained 2nd |",
-        "|---|---|---|---|---|",
-    ]
+    head = f"{found['table']}, {found['test_items']:,} test items, {found['unit']}"
+    rows = []
     for row in found["rows"]:
-        cells = [cell(row[c], row["trained_in_the_paper"] or c.startswith("vanilla")) for c in found["columns"]]
-        lines.append(f"| {row['model']} | " + " | ".join(cells) + " |")
-    lines += ["", "| reported of its results | |", "|---|---|"]
-    lines += [f"| {a['what']} | {cell(a)} |" for a in found["aggregates"]]
-    lines += [f"| {fact['what']} | ({', '.join(fact['marks'])}) |" for fact in found.get("order", ())]
-    lines += ["", *(f"{mark}: {meaning}.  " for mark, meaning in found["marks"].items() if mark in "TAS")]
-    return "\n".join(lines)
+        known = {c: row["trained_in_the_paper"] or c.startswith("vanilla") for c in found["columns"]}
+        rows.append([row["model"], *(cell(row[c], at_all) for c, at_all in known.items())])
+    reported = [[a["what"], cell(a)] for a in found["aggregates"]]
+    reported += [[fact["what"], f"({', '.join(fact['marks'])})"] for fact in found.get("order", ())]
+    parts = [
+        tables.markdown([head, "vanilla 1st", "vanilla 2nd", "trained 1st", "trained 2nd"], rows),
+        tables.markdown(["reported of its results", ""], reported),
+        "\n".join(f"{mark}: {meaning}.  " for mark, meaning in found["marks"].items() if mark in "TAS"),
+    ]
+    return "\n\n".join(parts)

@@ -12,6 +12,10 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 VANILLA, TRAINED, INK = "#8a94a6", "#0b6e99", "#222222"  # told apart in grey as well
 COLORS = {"vanilla": VANILLA, "trained": TRAINED}
+FILLED = {
+    "vanilla": {"color": VANILLA, "hatch": "//", "edgecolor": "white"},
+    "trained": {"color": TRAINED, "edgecolor": "white"},
+}
 close = plt.close
 
 
@@ -19,29 +23,16 @@ def arms(intervals: dict[str, dict[str, tuple[float, float, float]]]) -> Figure:
     """Accuracy of every arm with its 95 % interval: {"vanilla" | "trained": {label: (mean, low, high)}}, in %."""
     labels = list(next(iter(intervals.values())))
     figure, axes = plt.subplots(figsize=(8, 0.62 * len(labels) + 1.2))
-    for offset, (name, rows) in zip((-0.16, 0.16), intervals.items()):
+    for (name, rows), offset, above, marker in zip(intervals.items(), (-0.16, 0.16), (6, -13), "so"):
+        color = COLORS[name]
         for i, label in enumerate(labels):
-            mean, low, high = rows[label]
-            axes.errorbar(
-                mean,
-                i + offset,
-                xerr=[[mean - low], [high - mean]],
-                fmt="o" if name == "trained" else "s",
-                color=COLORS[name],
-                capsize=3,
-                label=name if i == 0 else None,
-            )
-            axes.annotate(
-                f"{mean:.1f}",
-                (mean, i + offset),
-                xytext=(0, 6),
-                textcoords="offset points",
-                ha="center",
-                fontsize=8,
-                color=COLORS[name],
-            )
+            (mean, low, high), at = rows[label], i + offset
+            known = name if i == 0 else None
+            axes.errorbar(mean, at, xerr=[[mean - low], [high - mean]], fmt=marker, color=color, capsize=3, label=known)
+            beside = {"xytext": (0, above), "textcoords": "offset points", "ha": "center", "fontsize": 8}
+            axes.annotate(f"{mean:.1f}", (mean, at), color=color, **beside)
     axes.set_yticks(range(len(labels)), labels)
-    axes.invert_yaxis()
+    axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.set_xlabel("right, % of problems (95 % interval)")
     axes.legend(frameon=False, loc="lower right")
     _plain(axes, "x")
@@ -53,17 +44,9 @@ def forest(panels: dict[str, list[tuple[str, float, float, float]]], what: str) 
 
     An interval that does not reach zero is drawn dark, one that does pale.
     """
-    rows = sum(map(len, panels.values()))
-    figure, axes = plt.subplots(
-        len(panels),
-        1,
-        figsize=(8, 0.21 * rows + 0.32 * len(panels) + 0.5),
-        sharex=True,
-        squeeze=False,
-        layout="constrained",
-        height_ratios=[len(panel) for panel in panels.values()],
-    )
-    for axis, (name, panel) in zip(axes[:, 0], panels.items()):
+    sizes = [len(panel) for panel in panels.values()]
+    figure, axes = _below(sizes, 0.21 * sum(sizes) + 0.32 * len(panels) + 0.5)
+    for axis, (name, panel) in zip(axes, panels.items()):
         for i, (_, mean, low, high) in enumerate(panel):
             sure = low > 0 or high < 0
             color = TRAINED if sure else VANILLA
@@ -75,7 +58,7 @@ def forest(panels: dict[str, list[tuple[str, float, float, float]]], what: str) 
         axis.axvline(0, color=INK, lw=1)
         axis.set_title(name, fontsize=9, fontweight="bold", loc="left", pad=3)
         _plain(axis, "x")
-    axes[-1, 0].set_xlabel(what)
+    axes[-1].set_xlabel(what)
     return figure
 
 
@@ -111,16 +94,8 @@ def gains(paper: dict[str, list], ours: dict[str, tuple[str, float, float, float
     """
     heights = [len(rows) + 1 for rows in paper.values()]
     beside = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "fontsize": 8}
-    figure, axes = plt.subplots(
-        len(paper),
-        1,
-        figsize=(8, 0.3 * sum(heights) + 0.6 * len(paper)),
-        sharex=True,
-        squeeze=False,
-        layout="constrained",
-        height_ratios=heights,
-    )
-    for axis, (name, rows) in zip(axes[:, 0], paper.items()):
+    figure, axes = _below(heights, 0.3 * sum(heights) + 0.6 * len(paper))
+    for axis, (name, rows) in zip(axes, paper.items()):
         for i, row in enumerate(rows):
             face, edge = (VANILLA, VANILLA) if row.verified else ("white", "#bbbbbb")
             axis.barh(i, row.points, color=face, edgecolor=edge, hatch="" if row.verified else "////", height=0.6)
@@ -136,7 +111,7 @@ def gains(paper: dict[str, list], ours: dict[str, tuple[str, float, float, float
         axis.axvline(0, color=INK, lw=1)
         axis.set_title(name, fontsize=10, loc="left")
         _plain(axis, "x")
-    axes[-1, 0].set_xlabel("points (ours with its 95 % interval; the paper gives none)")
+    axes[-1].set_xlabel("points (ours with its 95 % interval; the paper gives none)")
     return figure
 
 
@@ -190,15 +165,7 @@ def kinds(before: list[str], after: list[str], title: str = "") -> Figure:
     for offset, (name, values) in zip((-0.2, 0.2), (("vanilla", before), ("trained", after))):
         counts = Counter(values)
         shares = [100 * counts[k] / len(values) for k in names]
-        bars = axes.barh(
-            np.arange(len(names)) + offset,
-            shares,
-            height=0.38,
-            color=COLORS[name],
-            label=name,
-            hatch="" if name == "trained" else "//",
-            edgecolor="white",
-        )
+        bars = axes.barh(np.arange(len(names)) + offset, shares, height=0.38, label=name, **FILLED[name])
         axes.bar_label(bars, fmt="%.1f", fontsize=8, padding=2)
     axes.set_yticks(range(len(names)), [n.replace("_", " ") for n in names])
     axes.invert_yaxis()
@@ -214,15 +181,8 @@ def lengths(before: list[int], after: list[int]) -> Figure:
     figure, axes = plt.subplots(figsize=(7, 2.8))
     bins = np.linspace(0, max(before + after) + 1, 30)
     for name, values in (("vanilla", before), ("trained", after)):
-        axes.hist(
-            values,
-            bins=bins,
-            color=COLORS[name],
-            alpha=0.6,
-            label=f"{name} (median {np.median(values):.0f})",
-            hatch="" if name == "trained" else "//",
-            edgecolor="white",
-        )
+        label = f"{name} (median {np.median(values):.0f})"
+        axes.hist(values, bins=bins, alpha=0.6, label=label, **FILLED[name])
     axes.set_xlabel("reflection length, tokens")
     axes.set_ylabel("reflections")
     axes.legend(frameon=False)
@@ -242,48 +202,38 @@ def difficulty(shares: list[float]) -> Figure:
 
 def loop() -> Figure:
     """The method in one picture: attempt, verdict, reflection, retry, verdict, reward on the reflection alone."""
-    boxes = [
-        (0, 1, "task", "user"),
-        (1, 1, "first answer", "model"),
-        (2, 1, "verifier:\nwrong", "program"),
-        (3, 1, "REFLECTION", "model, trained"),
-        (4, 1, "task again,\nsecond answer", "model"),
-        (5, 1, "verifier:\nright?", "program"),
-    ]
+    boxes = {
+        "task": "user",
+        "first answer": "model",
+        "verifier:\nwrong": "program",
+        "REFLECTION": "model, trained",
+        "task again,\nsecond answer": "model",
+        "verifier:\nright?": "program",
+    }
     figure, axes = plt.subplots(figsize=(11, 2.7))
-    for x, y, text, who in boxes:
+    for x, (text, who) in enumerate(boxes.items()):
         trained = who.endswith("trained")
-        axes.add_patch(
-            FancyBboxPatch(
-                (x - 0.38, y - 0.28),
-                0.76,
-                0.56,
-                boxstyle="round,pad=0.02",
-                lw=3 if trained else 1.2,
-                edgecolor=TRAINED if trained else INK,
-                facecolor="#dff0f7" if trained else "white",
-            )
-        )
-        axes.text(x, y, text, ha="center", va="center", fontsize=10, color=INK, weight="bold" if trained else "normal")
-        axes.text(x, y + 0.38, who, ha="center", fontsize=8, color=TRAINED if trained else "#666666")
+        edge = {"edgecolor": TRAINED, "lw": 3} if trained else {"edgecolor": INK, "lw": 1.2}
+        face, place = "#dff0f7" if trained else "white", (x - 0.38, 0.72)
+        axes.add_patch(FancyBboxPatch(place, 0.76, 0.56, boxstyle="round,pad=0.02", facecolor=face, **edge))
+        axes.text(x, 1, text, ha="center", va="center", fontsize=10, color=INK, weight="bold" if trained else "normal")
+        axes.text(x, 1.38, who, ha="center", fontsize=8, color=TRAINED if trained else "#666666")
     for x in range(5):
         axes.add_patch(FancyArrowPatch((x + 0.41, 1), (x + 0.59, 1), arrowstyle="-|>", mutation_scale=12, color=INK))
-    axes.add_patch(
-        FancyArrowPatch(
-            (5, 0.68),
-            (3, 0.68),
-            connectionstyle="arc3,rad=-0.35",
-            arrowstyle="-|>",
-            mutation_scale=14,
-            color=TRAINED,
-            lw=2,
-        )
-    )
+    bow = {"connectionstyle": "arc3,rad=-0.35", "arrowstyle": "-|>", "mutation_scale": 14}
+    axes.add_patch(FancyArrowPatch((5, 0.68), (3, 0.68), color=TRAINED, lw=2, **bow))
     axes.text(4, 0.06, "reward 1 or 0, to the reflection's tokens only (GRPO)", ha="center", fontsize=10, color=TRAINED)
     axes.set_xlim(-0.5, 5.5)
     axes.set_ylim(-0.05, 1.6)
     axes.axis("off")
     return figure
+
+
+def _below(heights: list[int], inches: float) -> tuple[Figure, np.ndarray]:
+    """Panels one below another on one horizontal axis, as high as their shares of `inches`."""
+    settings = {"sharex": True, "squeeze": False, "layout": "constrained", "height_ratios": heights}
+    figure, axes = plt.subplots(len(heights), 1, figsize=(8, inches), **settings)
+    return figure, axes[:, 0]
 
 
 def _plain(axes, grid: str) -> None:

@@ -14,23 +14,10 @@ import numpy as np
 
 from r3lib.files import R3Error, read_json, write_text
 from r3lib.outcomes import METRICS, Outcomes, load_outcomes
-from r3lib.stats import mean_interval, paired_difference, wilson
+from r3lib.pages.tables import markdown
+from r3lib.stats import mean_interval, paired_difference
 
-COLUMNS = (
-    "task",
-    "model",
-    "profile",
-    "arm",
-    "trained",
-    "seed",
-    "temperature",
-    "metric",
-    "n",
-    "mean",
-    "low",
-    "high",
-    "commit",
-)
+COLUMNS = tuple("task model profile arm trained seed temperature metric n mean low high commit".split())
 KIND = ("task", "model", "profile", "arm", "trained", "temperature")  # runs that differ in these are not averaged
 COMPARISONS = (  # name, (trained?, arm) minus (trained?, arm)
     ("trained second try − vanilla second try", (True, "second"), (False, "second")),
@@ -51,6 +38,7 @@ ROWS = (
     ("second try, shuffled reflection", "shuffled"),
 )
 LEAK = "own reflections that contain a right answer"
+OLD = " (made before records were kept)"
 
 
 @dataclass
@@ -59,6 +47,11 @@ class Run:
 
     record: dict
     outcomes: Outcomes
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the file says which weights it was made with, as `r3lib.record` has it since the second edition."""
+        return "weights" in self.record
 
 
 def collect(folder: Path) -> list[Run]:
@@ -82,20 +75,15 @@ def matrix(runs: Iterable[Run], trained: bool, temperature: float, arm: str) -> 
 
 
 def interval(values: np.ndarray) -> tuple[float, float, float] | None:
-    """Mean and 95 % interval of (seeds, problems): Wilson's for one seed, else a bootstrap of problems and seeds.
+    """Mean and 95 % interval of (seeds, problems), `r3lib.stats.mean_interval`.
 
     None if it was not run, or some seed has no problem that counts (all are NaN).
     """
-    if not values.size or np.isnan(values).all(1).any():
-        return None
-    if len(values) > 1:
-        return mean_interval(values)
-    counted = values[~np.isnan(values)]
-    return (float(counted.mean()), *wilson(int(counted.sum()), counted.size))
+    return mean_interval(values) if values.size and not np.isnan(values).all(1).any() else None
 
 
 def summary_rows(runs: list[Run]) -> list[dict]:
-    """Tidy rows, one a figure: each seed with its Wilson interval, then all seeds (seed "all") with a bootstrap one.
+    """Tidy rows, one a figure: each seed with its Wilson interval, then all seeds (seed "all").
 
     leak_rate is the share of the model's own reflections that give a right answer away, among failed first tries.
     """
@@ -154,14 +142,19 @@ def model(record: dict) -> str:
 
 
 def describe(runs: list[Run], temperature: float) -> str:
-    """Which model, task, seeds and how many problems, in one sentence."""
+    """Task, model, problems and seeds in one sentence, which says so if a run's file is older than the records."""
     record = runs[0].record
-    seeds = sorted({r.record["seed"] for r in runs})
+    old = not all(run.recorded for run in runs if run.record["temperature"] == temperature)
     return (
-        f"{record['task']}, {model(record)}, "
-        f"{record['n']} test problems, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}, "
-        f"temperature {temperature:g}"
+        f"{record['task']}, {model(record)}, {record['n']} test problems, {seeds(run.record for run in runs)}, "
+        f"temperature {temperature:g}{OLD * old}"
     )
+
+
+def seeds(records: Iterable[dict]) -> str:
+    """The seeds of some records in words: "seeds 0, 1, 2"."""
+    found = sorted({record["seed"] for record in records})
+    return f"seed{'s' * (len(found) > 1)} {', '.join(map(str, found))}"
 
 
 def percent(mean: float, low: float, high: float) -> str:
@@ -179,21 +172,16 @@ def table(runs: list[Run], temperature: float) -> str:
         found = interval(values)
         return percent(*found) if found else "no failures"
 
-    lines = [
-        f"*{describe(runs, temperature)}; % with 95 % intervals.*",
-        "",
-        "| | vanilla | trained |",
-        "|---|---|---|",
-    ]
-    lines += [f"| {label} | {cell(False, arm)} | {cell(True, arm)} |" for label, arm in (*ROWS, (LEAK, "leak"))]
+    rows = [[label, cell(False, arm), cell(True, arm)] for label, arm in (*ROWS, (LEAK, "leak"))]
     several = len({run.record["seed"] for run in runs}) > 1
-    lines += ["", "| paired difference, same problems | points | 95 % interval |" + several * " each seed |"]
-    lines.append("|---" * (3 + several) + "|")
-    for d in differences(runs, temperature):
-        seeds = ", ".join(f"{100 * x:+.1f}" for x in d["by_seed"])
-        line = f"| {d['name']} | {100 * d['mean']:+.1f} | [{100 * d['low']:+.1f}, {100 * d['high']:+.1f}] |"
-        lines.append(line + several * f" {seeds} |")
-    return "\n".join(lines)
+    head = ["paired difference, same problems", "points", "95 % interval", *["each seed"] * several]
+    paired = [
+        [d["name"], f"{100 * d['mean']:+.1f}", f"[{100 * d['low']:+.1f}, {100 * d['high']:+.1f}]"]
+        + [", ".join(f"{100 * x:+.1f}" for x in d["by_seed"])] * several
+        for d in differences(runs, temperature)
+    ]
+    caption = f"*{describe(runs, temperature)}; % with 95 % intervals.*"
+    return "\n\n".join([caption, markdown(["", "vanilla", "trained"], rows), markdown(head, paired)])
 
 
 def points(runs: list[Run], temperature: float) -> dict[str, str]:
@@ -215,43 +203,38 @@ def seeds_table(runs: list[Run], temperature: float) -> str:
     cells = np.array(
         [matrix(runs, trained, temperature, arm).mean(1) for trained in (False, True) for arm in ("first", "second")]
     )
-    lines = ["| seed | vanilla 1st | vanilla 2nd | trained 1st | trained 2nd |", "|---|---|---|---|---|"]
-    for seed, row in zip(sorted({r.record["seed"] for r in runs}), cells.T):
-        lines.append(f"| {seed} | " + " | ".join(f"{100 * x:.1f}" for x in row) + " |")
-    return "\n".join([*lines, "| **mean** | " + " | ".join(f"**{100 * x:.1f}**" for x in cells.mean(1)) + " |"])
+    names = [str(seed) for seed in sorted({r.record["seed"] for r in runs})]
+    rows = [[name, *(f"{100 * x:.1f}" for x in row)] for name, row in zip(names, cells.T)]
+    mean = ["**mean**", *(f"**{100 * x:.1f}**" for x in cells.mean(1))]
+    return markdown(["seed", "vanilla 1st", "vanilla 2nd", "trained 1st", "trained 2nd"], [*rows, mean])
 
 
 def leaks_table(runs: list[Run], temperature: float) -> str:
     """Markdown: how many own reflections hold a right answer, and how retries go after those and after the others."""
-    lines = [
-        "| | reflections that contain a right answer | retry right after those | after the others "
-        "| blind retry, same problems as the others |",
-        "|---|---|---|---|---|",
-    ]
-    for trained in (False, True):
+    head = ["", "reflections that contain a right answer", "retry right after those", "after the others"]
+    rows = []
+    for name, trained in (("vanilla", False), ("trained", True)):
         leak, own, blind = (matrix(runs, trained, temperature, arm) for arm in ("leak", "second", "blind"))
         parts = leak[~np.isnan(leak)], own[leak == 1], own[leak == 0], blind[leak == 0]
-        shares = [f"{100 * part.mean():.1f} % (n = {part.size})" if part.size else "none" for part in parts]
-        lines.append(f"| {'trained' if trained else 'vanilla'} | " + " | ".join(shares) + " |")
-    return "\n".join(lines)
+        rows.append([name, *(f"{100 * x.mean():.1f} % (n = {x.size})" if x.size else "none" for x in parts)])
+    return markdown([*head, "blind retry, same problems as the others"], rows)
 
 
 def rescued_table(runs: list[Run], temperature: float) -> str:
-    """Markdown: for each kind of wrong first try, how many the second try puts right, with Wilson intervals."""
-    pairs = {
-        trained: gather(runs, trained, temperature, lambda o: zip(o.kinds["first"], o.right["second"]))
-        for trained in (False, True)
-    }
-    names = sorted({kind for found in pairs.values() for kind, _ in found} - {"correct"})
+    """Markdown: for each kind of wrong first try, how many the second try puts right, over the seeds that have it."""
+    firsts = [gather(runs, trained, temperature, lambda o: o.kinds["first"]) for trained in (False, True)]
+    names = sorted({kind for kinds in firsts for kind in kinds} - {"correct"})
 
     def cell(trained: bool, kind: str) -> str:
-        hits = [right for first, right in pairs[trained] if first == kind]
-        low, high = wilson(sum(hits), len(hits)) if hits else (0.0, 0.0)
-        return f"{percent(np.mean(hits), low, high)} (n = {len(hits)})" if hits else "none"
+        def of_this_kind(o: Outcomes) -> list[np.ndarray]:
+            return [np.where(np.array(o.kinds["first"]) == kind, o.right["second"], np.nan)]
 
-    lines = ["| kind of the first error | put right, vanilla | put right, trained |", "|---|---|---|"]
-    lines += [f"| {kind.replace('_', ' ')} | {cell(False, kind)} | {cell(True, kind)} |" for kind in names]
-    return "\n".join(lines)
+        rows = gather(runs, trained, temperature, of_this_kind)
+        values = np.array([row for row in rows if not np.isnan(row).all()])
+        return f"{percent(*mean_interval(values))} (n = {(~np.isnan(values)).sum()})" if values.size else "none"
+
+    rows = [[kind.replace("_", " "), cell(False, kind), cell(True, kind)] for kind in names]
+    return markdown(["kind of the first error", "put right, vanilla", "put right, trained"], rows)
 
 
 STEP = ("reward", "zero_advantage_fraction", "kl", "reflection_tokens", "clipped_ratio", "tokens_per_second", "loss")
@@ -263,37 +246,19 @@ def _figure(x: float) -> str:
 
 def steps_table(log: list[dict]) -> str:
     """Markdown: a training log, one line a step."""
-    lines = ["| step | " + " | ".join(STEP) + " |", "|---" * (1 + len(STEP)) + "|"]
-    return "\n".join(
-        lines + [f"| {entry['step']} | " + " | ".join(_figure(entry[c]) for c in STEP) + " |" for entry in log]
-    )
+    return markdown(["step", *STEP], [[str(entry["step"]), *(_figure(entry[c]) for c in STEP)] for entry in log])
 
 
 def ends_table(logs: dict[str, list[dict]], size: int = 5) -> str:
     """Markdown: mean over seeds of each metric in the first and in the last `size` steps; the time a seed took."""
-    lines = [f"| metric | first {size} steps | last {size} steps |", "|---|---|---|"]
-    for metric in STEP[:-1]:
-        ends = (
-            [e[metric] for log in logs.values() for e in part(log)]
-            for part in (lambda x: x[:size], lambda x: x[-size:])
-        )
-        lines.append(f"| {metric} | " + " | ".join(_figure(float(np.mean(values))) for values in ends) + " |")
-    minutes = [sum(e["seconds"] for e in log) / 60 for log in logs.values()]
-    return "\n".join([*lines, f"| training time, minutes a seed | {min(minutes):.1f} to {max(minutes):.1f} | |"])
-
-
-def plain(markdown: str) -> str:
-    """A Markdown table for the terminal: columns aligned, no rules."""
+    parts = (slice(size), slice(-size, None))
     rows = [
-        [c.strip() for c in line.strip("|").split("|")] if line.startswith("|") else line
-        for line in markdown.splitlines()
-        if not re.fullmatch(r"\|[-|]+\|", line)
+        [metric, *(_figure(float(np.mean([e[metric] for log in logs.values() for e in log[part]]))) for part in parts)]
+        for metric in STEP[:-1]
     ]
-    width = max((len(r[0]) for r in rows if isinstance(r, list)), default=0)
-    return "\n".join(
-        f"  {r[0]:<{width}}  " + "  ".join(f"{c:>20}" for c in r[1:]) if isinstance(r, list) else r.strip("*")
-        for r in rows
-    )
+    minutes = [sum(e["seconds"] for e in log) / 60 for log in logs.values()]
+    rows.append(["training time, minutes a seed", f"{min(minutes):.1f} to {max(minutes):.1f}", ""])
+    return markdown(["metric", f"first {size} steps", f"last {size} steps"], rows)
 
 
 def insert(path: Path, name: str, text: str) -> None:
@@ -303,9 +268,7 @@ def insert(path: Path, name: str, text: str) -> None:
         rf"(<!-- {name}:start -->\n).*?(<!-- {name}:end -->)", lambda m: f"{m[1]}{text}\n{m[2]}", page, flags=re.S
     )
     if count != 1:
-        raise R3Error(
-            f"{path} has no place marked <!-- {name}:start --> … <!-- {name}:end -->; put the two marks back."
-        )
+        raise R3Error(f"{path} has no place marked <!-- {name}:start --> … <!-- {name}:end -->; put the marks back.")
     write_text(path, new)
 
 
@@ -313,15 +276,12 @@ def cost(measured: dict[str, dict]) -> str:
     """What benchmarks/reproduce.py measured, a sentence for each experiment."""
     sentences = [
         f"`{one['command']}` took {one['minutes']:.0f} minutes and {one['memory_gb']:.1f} GB of memory on "
-        f"{one['machine']['cores']} cores."
+        f"{one['machine']['cores']} cores. "
         for one in measured.values()
     ]
-    return " ".join(
-        [
-            *sentences,
-            "Installation is included (`benchmarks/reproduce.py`): one seed, judged on fewer problems than the stored "
-            "runs below.",
-        ]
+    return (
+        f"{''.join(sentences)}Installation is included (`benchmarks/reproduce.py`): one seed, judged on fewer problems "
+        "than the stored runs below."
     )
 
 

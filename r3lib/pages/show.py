@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from html import escape
 from itertools import zip_longest
 from textwrap import wrap
+from typing import TYPE_CHECKING
 
-from transformers import PreTrainedTokenizerBase
-
-from r3lib.conversation import Transcript
 from r3lib.tasks import Verdict
+
+if TYPE_CHECKING:  # they bring torch
+    from transformers import PreTrainedTokenizerBase
+
+    from r3lib.conversation import Transcript
 
 COLORS = {
     "prompt": "#888888",

@@ -20,11 +20,10 @@ The first part that an answer fails gives its kind: no_call (also the list `[]`)
 calls), wrong_call_count (how many), wrong_tool (the multisets of names differ), wrong_parameter_name (the multisets of
 names with their sets of parameter names differ), wrong_parameter_value. If gold is empty, only `[]` is right.
 
-`tools` makes reasons clearer and never changes a verdict or a kind. In particular, a parameter left out is not equal to
-one that spells the tool's default. This is stricter than the Berkeley leaderboard's (BFCL's) checker: there each
-parameter has a list of acceptable values, optional ones may be left out, strings are compared without case, spaces and
-punctuation, and an int passes for a float. People wrote those lists. xLAM has one gold answer, the paper's reward is
-the exact match, and a reward must not rest on a guess at what else could have been meant.
+`tools` makes reasons clearer and never changes a verdict or a kind: a parameter left out is not equal to one that
+spells the tool's default. The Berkeley leaderboard's (BFCL's) checker takes more: values that people listed for each
+parameter, optional ones left out, strings in any case, spacing and punctuation, an int for a float. xLAM has one gold
+answer, the paper's reward is the exact match, and a reward must not rest on a guess at what else could have been meant.
 
 Not here: Python notation such as f(x=1), XML parameters, other families' tags, thinking opened in the prompt.
 """
@@ -39,28 +38,28 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from decimal import Decimal
 from functools import lru_cache
+from operator import itemgetter
 
-from r3lib import prompts
 from r3lib.problems.tools import parameter_names, read_tools
+from r3lib.prompts import FUNCTION_CALLING_REFLECT
 from r3lib.tasks import Task, Verdict
 
 MAX_LENGTH = 50_000  # characters of an answer; ten calls need about 1,000
 MAX_DEPTH = 32  # lists and objects inside each other; Python's parser gives up at about 1,000
 MAX_DIGITS = 400  # characters of a number; int() refuses more than 640 at its strictest setting
-THINK, THINK_END = "<think>", "</think>"
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
-PYTHON_TAG = "<|python_tag|>"
+THINK, THINK_END, PYTHON_TAG = "<think>", "</think>", "<|python_tag|>"
 END_TOKENS = ("<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|endoftext|>", "<|end_of_text|>", "<|end|>", "</s>")
 SPACE = " \t\r\n"
-FENCE = re.compile(r"```(?:json)?[ \t\r\n]*(?=[\[{])")
+ALONE = re.compile(r"(```(?:json)?[ \t\r\n]*)?(?=[\[{])")
 # what may stand between brackets (strings too, an unclosed one to its end), then the next character; its end always
 # matches, so that it never goes back
 TOKEN = re.compile(r'(?:[ \t\r\n:,.+\-0-9A-Za-z]+|"(?:[^"\\]+|\\.)*"?)*(.?)', re.DOTALL)
 SPACES = re.compile(r"[ \t\r\n]*")
+SEPARATOR = re.compile(r"[ \t\r\n]*(;?)[ \t\r\n]*")
 CALL_START = re.compile(r'\{[ \t\r\n]*"')
 CALL_KEYS = frozenset(("name", "arguments", "parameters", "id", "type"))
 ENCODER = json.JSONEncoder(ensure_ascii=False, default=float)
-CORRECT = Verdict(True, "correct", "The calls are the right ones.")
 
 JSON = dict | list | str | int | Decimal | bool | None
 Call = dict[str, JSON]  # {"name": str, "arguments": dict}
@@ -80,9 +79,6 @@ def spell(value: JSON) -> str:
     return (text if len(text) <= 80 else text[:80] + "…").encode("utf-8", "backslashreplace").decode()
 
 
-# --- reading JSON -------------------------------------------------------------------------------------------------
-
-
 def _object(pairs: list[tuple[str, JSON]]) -> dict:
     found = dict(pairs)
     if len(found) < len(pairs):  # parsers disagree on which of the two counts
@@ -92,29 +88,28 @@ def _object(pairs: list[tuple[str, JSON]]) -> dict:
 
 
 def _number(text: str) -> int | Decimal:
+    if not text[-1].isdigit():
+        raise Refused(f"{text} is not JSON.")  # NaN and Infinity, which Python's parser takes
     if len(text) > MAX_DIGITS:
         raise Refused(f"A number is longer than {MAX_DIGITS} characters.")
     if text.lstrip("-").isdigit():
         return int(text)
-    size = abs(float(text))
-    zero = not text.lower().partition("e")[0].strip("-.0")
-    if math.isinf(size) or (size == 0 and not zero):
+    if not text.lower().partition("e")[0].strip("-.0"):
+        return 0
+    if not 0 < abs(float(text)) < math.inf:
         raise Refused(f"The number {text[:40]} is beyond double precision.")
-    return 0 if zero else Decimal(text)  # not the float, which takes 0.1 and 0.10000000000000001 for one number
+    return Decimal(text)  # not the float, which takes 0.1 and 0.10000000000000001 for one number
 
 
-def _constant(text: str) -> JSON:
-    raise Refused(f"{text} is not JSON.")
-
-
-DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_number, parse_float=_number, parse_constant=_constant)
+DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_number, parse_float=_number, parse_constant=_number)
 
 
 def read_value(text: str, start: int = 0) -> tuple[JSON, int]:
-    """The list or object that begins at `start`, and where it ends. Raises Refused.
+    """The list or object that begins at `start` or after space, and where it ends. Raises Refused.
 
     A scan over the brackets finds the end, and bounds the depth before the recursive parser sees the text.
     """
+    start = SPACES.match(text, start).end()
     if text[start : start + 1] not in ("[", "{"):
         raise Refused("A call must be a JSON object, which begins with '{'.")
     depth, end = 0, start
@@ -142,24 +137,20 @@ def read_call(value: JSON) -> Call:
     """A call in its plain form. Raises Refused."""
     if not isinstance(value, dict):
         raise Refused(f"A call must be an object with a name and arguments, not {spell(value)}.")
-    if not value.keys() <= CALL_KEYS:
-        raise Refused(f"A call has a name and arguments; {spell(min(value.keys() - CALL_KEYS))} is neither.")
+    if stray := value.keys() - CALL_KEYS:
+        raise Refused(f"A call has a name and arguments; {spell(min(stray))} is neither.")
     if not isinstance(value.get("name"), str):
         raise Refused('A call needs a "name", which is a string.')
     if ("arguments" in value) == ("parameters" in value):
         raise Refused('A call needs "arguments" or "parameters", and not both.')
-    arguments = value["arguments"] if "arguments" in value else value["parameters"]
-    if isinstance(arguments, str):
-        written = arguments.strip(SPACE)
+    arguments = value.get("arguments", value.get("parameters"))
+    if isinstance(written := arguments, str):
         arguments, end = read_value(written)
-        if end < len(written):
+        if written[end:].strip(SPACE):
             raise Refused("Something follows the object in a string of arguments.")
     if not isinstance(arguments, dict):
         raise Refused(f"The arguments of {spell(value['name'])} must be an object, not {spell(arguments)}.")
     return {"name": value["name"], "arguments": arguments}
-
-
-# --- reading answers ----------------------------------------------------------------------------------------------
 
 
 def read_calls(response: str) -> list[Call]:
@@ -168,34 +159,31 @@ def read_calls(response: str) -> list[Call]:
         raise Refused("The response is not text.", "no_call")
     text = response.strip(SPACE)
     if text.startswith(THINK):
-        end = text.find(THINK_END)
-        if end < 0:
+        _, closed, text = text.partition(THINK_END)
+        if not closed:
             raise Refused(f"The thinking is never closed by {THINK_END}, so no answer was given.", "no_call")
-        text = text[end + len(THINK_END) :].strip(SPACE)
     if text.endswith(END_TOKENS):
         text = text[: text.rindex("<")].rstrip(SPACE)
-    text = text.removeprefix(PYTHON_TAG).lstrip(SPACE)
-    fence = FENCE.match(text)
-    alone = fence or text.startswith(("[", "{"))
+    text = text.lstrip(SPACE).removeprefix(PYTHON_TAG).lstrip(SPACE)
+    alone = ALONE.match(text)
     if not alone and OPEN not in text:
         raise Refused(f"The answer is neither JSON that stands alone nor in {OPEN} tags.", "no_call")
     if len(text) > MAX_LENGTH:
         raise Refused(f"The answer is longer than {MAX_LENGTH} characters.")
-    values = _alone(text, fence.end(), "```") if fence else _alone(text, 0, "") if alone else _tagged(text)
+    values = _alone(text, alone.end(), "```" if alone[1] else "") if alone else _tagged(text)
     return [read_call(value) for value in values]
 
 
 def _alone(text: str, start: int, closing: str) -> list[JSON]:
     """The elements of one list, or one or more objects with `;` between them, up to `closing`."""
     values, separator = [], ";"
-    while separator == ";":
+    while separator:
         value, end = read_value(text, start)
         values.append(value)
-        end = SPACES.match(text, end).end()
-        separator = text[end : end + 1]
-        start = SPACES.match(text, end + 1).end()
-    if text[end:] != closing:
-        what = spell(text[end : end + 30]) if text[end:] else "nothing, and the fence is never closed"
+        found = SEPARATOR.match(text, end)
+        separator, start = found[1], found.end()
+    if (rest := text[start:]) != closing:
+        what = spell(rest[:30]) if rest else "nothing, and the fence is never closed"
         raise Refused(f"The JSON must stand alone; what follows it is {what}.")
     return values[0] if len(values) == 1 and isinstance(values[0], list) else values
 
@@ -203,16 +191,12 @@ def _alone(text: str, start: int, closing: str) -> list[JSON]:
 def _tagged(text: str) -> list[JSON]:
     values, start = [], text.find(OPEN)
     while start >= 0:
-        value, end = read_value(text, SPACES.match(text, start + len(OPEN)).end())
+        value, end = read_value(text, start + len(OPEN))
         values.append(value)
-        end = SPACES.match(text, end).end()
-        if not text.startswith(CLOSE, end):
+        if not text.startswith(CLOSE, SPACES.match(text, end).end()):
             raise Refused(f"A {OPEN} is not closed by {CLOSE} right after its object.")
         start = text.find(OPEN, end)
     return values
-
-
-# --- judging ------------------------------------------------------------------------------------------------------
 
 
 def same(a: JSON, b: JSON) -> bool:
@@ -238,19 +222,10 @@ def unmatched(calls: list[Call], gold: list[Call], view: Callable[[Call], JSON])
     return extra, missing
 
 
-def _signature(call: Call) -> JSON:
-    return [call["name"], sorted(call["arguments"])]
-
-
-def _differing(call: Call, right: Call) -> list[str]:
-    return [key for key in right["arguments"] if not same(call["arguments"][key], right["arguments"][key])]
-
-
 def judge(calls: list[Call], gold: list[Call], tools: str | list | None = None) -> Verdict:
     """The verdict on calls that were read. Takes time quadratic in the number of gold calls, which the problem bounds.
 
-    Each kind compares a finer view of the calls, so the kind needs no pairing; the reason pairs a call that is wrong
-    with the gold call, of those left over, that it differs from least.
+    Each kind compares a finer view of the calls; only the reason pairs a wrong call with the gold call nearest to it.
     """
     if not calls and gold:
         return Verdict(False, "no_call", "The list of calls is empty.")
@@ -258,23 +233,23 @@ def judge(calls: list[Call], gold: list[Call], tools: str | list | None = None) 
         return Verdict(False, "wrong_call_count", f"The number of calls is {len(calls)}, not {len(gold)}.")
     calls, gold = unmatched(calls, gold, lambda call: call)
     if not calls:
-        return CORRECT
-    extra, missing = unmatched(calls, gold, lambda call: call["name"])
+        return Verdict(True, "correct", "The calls are the right ones.")
+    extra, missing = unmatched(calls, gold, itemgetter("name"))
     if extra:
         name = extra[0]["name"]
         stranger = tools is not None and name not in parameter_names(tools)
         remark = ", which is not among the tools offered" if stranger else ""
         reason = f"{spell(missing[0]['name'])} must be called, but the call is of {spell(name)}{remark}."
         return Verdict(False, "wrong_tool", reason)
-    extra, missing = unmatched(calls, gold, _signature)
+    extra, missing = unmatched(calls, gold, lambda call: [call["name"], sorted(call["arguments"])])
     if extra:
         return _wrong_parameter_name(extra[0], missing, tools)
-    call = calls[0]
-    partners = [right for right in gold if _signature(right) == _signature(call)]
-    right = min(partners, key=lambda right: len(_differing(call, right)))
-    key = _differing(call, right)[0]
-    got, wanted = spell(call["arguments"][key]), spell(right["arguments"][key])
-    reason = f"In the call of {spell(call['name'])}, {spell(key)} is {got}, not {wanted}."
+    name, arguments = calls[0]["name"], calls[0]["arguments"]
+    partners = [right["arguments"] for right in gold if right["name"] == name]
+    partners = [right for right in partners if right.keys() == arguments.keys()]
+    faults = [[(key, right[key]) for key in right if not same(arguments[key], right[key])] for right in partners]
+    key, wanted = min(faults, key=len)[0]
+    reason = f"In the call of {spell(name)}, {spell(key)} is {spell(arguments[key])}, not {spell(wanted)}."
     return Verdict(False, "wrong_parameter_value", reason)
 
 
@@ -282,9 +257,7 @@ def _wrong_parameter_name(call: Call, missing: list[Call], tools: str | list | N
     name, keys = call["name"], call["arguments"].keys()
     partners = [right["arguments"].keys() for right in missing if right["name"] == name]
     right = min(partners, key=lambda right: len(right ^ keys))
-    faults = []
-    if right - keys:
-        faults.append(f"leaves out {spell(min(right - keys))}")
+    faults = [f"leaves out {spell(min(right - keys))}"] if right - keys else []
     if keys - right:
         stranger = min(keys - right)
         unknown = tools is not None and stranger not in parameter_names(tools).get(name, {stranger})
@@ -294,32 +267,23 @@ def _wrong_parameter_name(call: Call, missing: list[Call], tools: str | list | N
 
 @lru_cache(maxsize=1024)
 def _gold(answers: str) -> list[Call]:
-    answers = answers.strip(SPACE)
-    try:
-        value, end = read_value(answers)
-        if not isinstance(value, list) or end < len(answers):
-            raise Refused("It is not one list.")
-        return [read_call(call) for call in value]
-    except Refused as error:
-        raise ValueError(f"`answers` must be a JSON list of calls with name and arguments. {error}") from None
+    value, end = read_value(answers)
+    if not isinstance(value, list) or answers[end:].strip(SPACE):
+        raise Refused("It is not one list.")
+    return [read_call(call) for call in value]
 
 
 def gold_calls(answers: str | list) -> list[Call]:
     """The gold calls, read by the same rule (a parsed list is written as JSON first). Raises ValueError."""
     try:
-        text = answers if isinstance(answers, str) else json.dumps(answers)
+        return _gold(answers if isinstance(answers, str) else json.dumps(answers))
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"`answers` must be a list of calls or its JSON text: {error}.") from None
-    return _gold(text)
+        raise ValueError(f"`answers` must be a JSON list of calls with name and arguments. {error}") from None
 
 
 def verify(response: str, answers: str | list, tools: str | list | None = None) -> Verdict:
-    """Judge a response by the gold calls of its problem (rule: see the module).
+    """Judge a response by its problem's gold calls: the paper's reward (section 4.1) is whether they match exactly.
 
-    The paper's reward for function calling (section 4.1) is this yes or no: whether the calls match exactly.
-
-    Returns: Verdict whose kind is correct, no_call, invalid_json, wrong_call_count, wrong_tool, wrong_parameter_name or
-    wrong_parameter_value.
     Raises: nothing, whatever `response` is; ValueError if `answers` (or `tools`, where a reason needs it) is malformed.
     """
     gold = gold_calls(answers)
@@ -332,41 +296,31 @@ def verify(response: str, answers: str | list, tools: str | list | None = None) 
 def contains_answer(problem: dict, text: str) -> bool:
     """Whether a text gives all gold calls away: the leak check on reflections (the paper does not have it).
 
-    Every call written as a JSON object counts, wherever it stands in the first MAX_LENGTH characters, and a gold call
-    that is made twice need stand there once. Calls told in words or in Python's notation are not found.
-
-    Raises: nothing, whatever `text` is; ValueError if the problem's answers are malformed.
+    Calls written as JSON objects count, wherever they stand in the first MAX_LENGTH characters; a gold call made twice
+    need stand there once. Calls told in words or in Python's notation are not found. Raises as `verify` does.
     """
     gold = gold_calls(problem["answers"])
-    told = [call for call, _, _ in _calls_in(text)]
+    told = [call for call, _, _ in _told(gold, text)]
     return bool(gold) and all(any(same(call, right) for call in told) for right in gold)
 
 
 def redact(problem: dict, text: str) -> str:
-    """The text with "…" for every gold call in it (the leak ablation), one of several too; values and words stay.
-
-    What counts as a call is what `contains_answer` finds. A text without one is returned as it is. Raises as it does.
-    """
-    gold, out, last = gold_calls(problem["answers"]), "", 0
-    for call, start, end in _calls_in(text):
-        if start >= last and any(same(call, right) for right in gold):
+    """The text with "…" for every gold call that `contains_answer` finds (the leak ablation); values and words stay."""
+    out, last = "", 0
+    for _, start, end in _told(gold_calls(problem["answers"]), text):
+        if start >= last:
             out, last = out + text[last:start] + "…", end
     return out + text[last:]
 
 
-def _calls_in(text: str) -> Iterator[tuple[Call, int, int]]:
-    """Every call written as a JSON object in the first MAX_LENGTH characters, and where it stands."""
-    text = text[:MAX_LENGTH]
-    start = CALL_START.search(text)
-    while start:
+def _told(gold: list[Call], text: str) -> Iterator[tuple[Call, int, int]]:
+    """The gold calls written in a text, and where they stand; those inside another object, too."""
+    for brace in CALL_START.finditer(text := text[:MAX_LENGTH]):
         with suppress(Refused):  # what is no call gives none away
-            value, end = read_value(text, start.start())
-            yield read_call(value), start.start(), end
-        start = CALL_START.search(text, start.start() + 1)  # the objects inside another one may be calls, too
-
-
-def _ask(problem: dict) -> str:
-    return problem["query"]
+            value, end = read_value(text, brace.start())
+            call = read_call(value)
+            if any(same(call, right) for right in gold):
+                yield call, brace.start(), end
 
 
 def _verify(problem: dict, text: str) -> Verdict:
@@ -377,4 +331,4 @@ def _tools(problem: dict) -> list[dict]:
     return read_tools(problem["tools"])
 
 
-TASK = Task("function_calling", _ask, _verify, contains_answer, prompts.FUNCTION_CALLING_REFLECT, _tools, redact)
+TASK = Task("function_calling", itemgetter("query"), _verify, contains_answer, FUNCTION_CALLING_REFLECT, _tools, redact)

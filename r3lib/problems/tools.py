@@ -1,7 +1,5 @@
-"""Tool descriptions: from the words of xLAM's data (Python's types, flat parameters) to OpenAI's JSON schema, the form
-that chat templates take. Standard library only.
-
-Not here: the calls (`r3lib.problems.function_calling`), schemas that describe more than a parameter's type.
+"""Tool descriptions: from xLAM's form (Python's types, flat parameters) to OpenAI's JSON schema, which chat templates
+take. Standard library only. Not here: the calls, schemas that describe more than a parameter's type.
 """
 
 from __future__ import annotations
@@ -12,6 +10,7 @@ import re
 TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean", "dict": "object"}
 TYPES |= {name: "array" for name in ("list", "tuple", "set")}
 TYPES |= {name: name for name in ("string", "integer", "number", "boolean", "object", "array")}
+KEPT = ("description", "enum", "items", "properties", "default")
 
 
 def read_tools(tools: str | list) -> list[dict]:
@@ -29,15 +28,11 @@ def _openai(tool: dict) -> dict:
         return tool
     parameters = tool.get("parameters") or {}
     if not isinstance(parameters.get("type"), str):  # xLAM's flat form, where "type" could only be a parameter's name
-        parameters = {
-            "type": "object",
-            "properties": {name: _property(about) for name, about in parameters.items()},
-            "required": [name for name, about in parameters.items() if _required(about)],
-        }
-    return {
-        "type": "function",
-        "function": {"name": tool["name"], "description": tool.get("description", ""), "parameters": parameters},
-    }
+        properties = {name: _property(about) for name, about in parameters.items()}
+        required = [name for name, about in parameters.items() if _required(about)]
+        parameters = {"type": "object", "properties": properties, "required": required}
+    function = {"name": tool["name"], "description": tool.get("description", ""), "parameters": parameters}
+    return {"type": "function", "function": function}
 
 
 def _required(about: dict) -> bool:
@@ -47,8 +42,7 @@ def _required(about: dict) -> bool:
 
 
 def _property(about: dict) -> dict:
-    kept = ("description", "enum", "items", "properties", "default")
-    return {**schema(about.get("type", "")), **{key: about[key] for key in kept if key in about}}
+    return schema(about.get("type", "")) | {key: about[key] for key in KEPT if key in about}
 
 
 def schema(kind: str) -> dict:
