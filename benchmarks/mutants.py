@@ -149,14 +149,19 @@ def main() -> None:
     for mutant in mutants:
         mutant.patched()
     import_heavy()
-    began, files = time.monotonic(), {one.file: {"caught": [], "survived": []} for one in mutants}
+    began, results = time.monotonic(), {}
     with tempfile.TemporaryDirectory(prefix="r3-mutants-") as scratch:
         for mutant, code, name, seconds in judge(controls(mutants) + mutants, options.jobs, Path(scratch)):
-            print(f"{'survived' if code == PASSED else 'caught':8} {seconds:4.0f} s  {mutant.file}: {mutant.breaks}  {name}")
-            if mutant.file and code == PASSED:
-                files[mutant.file]["survived"].append({"breaks": mutant.breaks, "equivalent": mutant.equivalent})
-            elif mutant.file:
-                files[mutant.file]["caught"].append({"breaks": mutant.breaks, "by": name})
+            word = "caught" if code != PASSED else "SURVIVED" if mutant.file else "passed"
+            print(f"{word:8} {seconds:4.0f} s  {mutant.file}: {mutant.breaks}  {name}", flush=True)
+            results[mutant.file, mutant.old, mutant.new] = code, name
+    files: dict[str, dict[str, list]] = {one.file: {"caught": [], "survived": []} for one in mutants}
+    for mutant in mutants:
+        code, name = results[mutant.file, mutant.old, mutant.new]
+        if code == PASSED:
+            files[mutant.file]["survived"].append({"breaks": mutant.breaks, "equivalent": mutant.equivalent})
+        else:
+            files[mutant.file]["caught"].append({"breaks": mutant.breaks, "by": name})
     report(files, time.monotonic() - began, write=not options.only)
 
 
@@ -171,7 +176,7 @@ def import_heavy() -> None:
 
 
 def report(files: dict[str, dict], seconds: float, write: bool) -> None:
-    """Write the result, in the order of the list. Exits with 1 if a mutant survived that has no explanation."""
+    """Write the result. Exits with 1 if a mutant survived that has no explanation."""
     from verifier import machine
 
     from r3lib.files import write_json

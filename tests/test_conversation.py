@@ -14,6 +14,7 @@ from peft import get_peft_model
 from r3lib import models, nf4_cpu, prompts
 from r3lib.conversation import DATE, SPANS, Conversation, Transcript, prompt_ids
 from r3lib.files import DATA, read_jsonl
+from r3lib.loop import Loop
 from r3lib.machine.profiles import PROFILES
 from r3lib.problems.countdown import TASK
 from r3lib.problems.function_calling import TASK as CALLS
@@ -423,6 +424,14 @@ def test_samples_keep_their_numbers_through_fork_and_select(tiny, problems):
     assert conversation.samples == [1, 1] and torch.equal(draws(conversation), whole[[5, 2]])
     conversation.fork([2, 2])
     assert conversation.samples == [2, 3, 2, 3]  # a sample of a sample has a number of its own
+
+
+def test_groups_of_different_sizes(tiny, small, problems):
+    """A group may be cut where the batch ends: what is left of it may be a single one."""
+    loop = Loop(Conversation(*tiny), TASK, problems[:2], small)
+    texts = loop.attempt(copies=[3, 1])
+    assert len(texts) == 4 and loop.problems == [*[problems[0]] * 3, problems[1]]
+    assert [verdict.ok for verdict in loop.verify(texts)] == [TASK.verify(p, t).ok for p, t in zip(loop.problems, texts)]
 
 
 def test_two_wrong_answers_to_one_problem_draw_apart_once_told_so(tiny, problems):

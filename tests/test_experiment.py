@@ -1,4 +1,4 @@
-"""What an experiment passes on: seeds, temperatures, problems, and the size of plain GRPO's groups."""
+"""What an experiment passes on: seeds, temperatures, problems and models."""
 
 from __future__ import annotations
 
@@ -67,25 +67,3 @@ def test_every_stage_has_the_seed_its_problems_and_its_model(asked, problems, sm
 def test_another_arm_leaves_the_vanilla_model_out(asked, small):
     calls = asked(7, dataclasses.replace(small, arm=ARMS["first"]), temperatures=(0.7,))
     assert [call[:2] for call in calls] == [("build", "base"), ("train", "base"), ("judge", "trained")]
-
-
-@pytest.fixture
-def r3_run(small, tmp_path):
-    """A run of R3 that sampled 240 tokens in two steps of two prompts; its first answers have six tokens each."""
-    found = Outcomes()
-    for arm in found.right:
-        found.right[arm] = [0] * 4
-    found.kinds = {"first": ["a"] * 4, "second": ["a"] * 4}
-    found.leak = found.reflection_tokens = [None] * 4
-    found.tokens |= {"first": 24, "second": 200}
-    write_json(outcomes_path(tmp_path, False, small.temperature), {"n": 4, "outcomes": found.to_json()})
-    write_json(tmp_path / "training.json", {"log": [{"sampled_tokens": 100}, {"sampled_tokens": 140}]})
-    return tmp_path
-
-
-def test_plain_grpo_samples_as_many_tokens_as_r3_did(small, r3_run):
-    first = dataclasses.replace(small, arm=ARMS["first"])
-    assert experiment.same_tokens(first, r3_run) == dataclasses.replace(first, num_generations=10)
-    short = dataclasses.replace(first, steps=50)
-    assert experiment.same_tokens(short, r3_run).num_generations == 2  # a group of one would teach nothing
-    assert experiment.same_tokens(small, r3_run) == small
