@@ -14,6 +14,7 @@ from peft import get_peft_model
 from r3lib import models, nf4_cpu, prompts
 from r3lib.conversation import DATE, SPANS, Conversation, Transcript, prompt_ids
 from r3lib.files import DATA, read_jsonl
+from r3lib.loop import Loop
 from r3lib.machine.profiles import PROFILES
 from r3lib.problems.countdown import TASK
 from r3lib.problems.function_calling import TASK as CALLS
@@ -404,7 +405,8 @@ def test_draws_differ_by_seed_problem_message_sample_and_position(tiny, problems
     assert found.shape == (4, 6) and 0 <= found.min() and found.max() < 1
     others = [draws(conversation, "retry"), draws(begin(*tiny, problems[:2], seed=2))]
     assert torch.cat([found, *others]).unique().numel() == 24 + 24 + 12
-    assert draws(begin(*tiny, problems[:2], seed=(1, 0))).unique().numel() == 12
+    steps = [draws(begin(*tiny, problems[:2], seed=(1, step))) for step in (0, 1)]
+    assert torch.cat([found, *steps]).unique().numel() == 24 + 12 + 12
     assert torch.equal(draws(begin(*tiny, problems[:2], seed=(1,))), found[[0, 2]])
 
 
@@ -422,6 +424,14 @@ def test_samples_keep_their_numbers_through_fork_and_select(tiny, problems):
     assert conversation.samples == [1, 1] and torch.equal(draws(conversation), whole[[5, 2]])
     conversation.fork([2, 2])
     assert conversation.samples == [2, 3, 2, 3]  # a sample of a sample has a number of its own
+
+
+def test_groups_of_different_sizes(tiny, small, problems):
+    """A group may be cut where the batch ends: what is left of it may be a single one."""
+    loop = Loop(Conversation(*tiny), TASK, problems[:2], small)
+    texts = loop.attempt(copies=[3, 1])
+    assert len(texts) == 4 and loop.problems == [*[problems[0]] * 3, problems[1]]
+    assert [verdict.ok for verdict in loop.verify(texts)] == [TASK.verify(p, t).ok for p, t in zip(loop.problems, texts)]
 
 
 def test_two_wrong_answers_to_one_problem_draw_apart_once_told_so(tiny, problems):
@@ -464,6 +474,25 @@ def test_a_tokens_share_is_its_probability(tiny, problems, temperature):
     torch.testing.assert_close(
         shares, torch.softmax(logits[[300, 301, 302]].double() / temperature, 0), atol=0.03, rtol=0
     )
+
+
+def test_every_token_is_drawn_apart(tiny, problems):
+    """Else a message whose first word was unlikely would go on with unlikely words."""
+    model, tokenizer = tiny
+    conversation = begin(model, tokenizer, problems[:1])
+
+    def force(module, args, output):
+        output.logits.fill_(-1e9)
+        output.logits[..., [300, 301, 302]] = 0
+        return output
+
+    handle = model.register_forward_hook(force)
+    try:
+        conversation.reply("attempt", 60, 1.0)
+    finally:
+        handle.remove()
+    [tokens] = written(conversation)
+    assert len(tokens) == 60 and all(10 <= tokens.count(token) <= 30 for token in (300, 301, 302))
 
 
 # errors

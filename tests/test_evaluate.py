@@ -125,6 +125,17 @@ def test_controls_differ_in_the_reflection_only(scripted_run, tiny):
         assert "Your answer was wrong" in text and TASK.ask(problem) in text
 
 
+def test_the_seed_decides_whose_reflection_is_shuffled_in(tiny, small, scripted):
+    tokenizer, given = tiny[1], set()
+    for seed in (0, 4):
+        seen = scripted(module, REPLIES)
+        assert len(evaluate(*tiny, TASK, PROBLEMS, small, 1.0, seed, examples=2).examples) == 2
+        told = [tokenizer.decode(t.tokens("reflection")) for t in seen[-1][1]]
+        assert told == shuffled([*zip(PROBLEMS[1:], REFLECTIONS)], seed)
+        given.add(tuple(told))
+    assert len(given) == 2
+
+
 def test_batches_keep_the_order_of_the_problems(tiny, small, scripted):
     """Two batches of two, one of them solved at once: it asks for no retries. Nothing to redact: no such retry."""
     scripted(module, [[BAD, RIGHT[1]], ["Sorry."], [RIGHT[0]], [BAD], [BAD], [BAD], [RIGHT[2], RIGHT[3]], [BAD]])
@@ -159,6 +170,25 @@ def test_the_order_of_the_problems_decides_nothing(nano, small, problems):
     forth, back = (evaluate(*nano, TASK, rows, small, 1.0, 4) for rows in (problems, problems[::-1]))
     assert {arm: bits[::-1] for arm, bits in back.right.items()} == forth.right
     assert back.reflection_tokens[::-1] == forth.reflection_tokens and back.tokens == forth.tokens
+
+
+def test_the_shuffled_retry_follows_the_tokens_of_the_attempt(nano, small, problems, monkeypatch):
+    """Those that were written, end of turn included: another split of the same text is another conversation."""
+    written, given, reply, put = [], [], module.Conversation.reply, module.Conversation.put
+
+    def replying(self, span, *asked):
+        texts = reply(self, span, *asked)
+        written.extend(t.tokens("attempt") for t in self.transcripts if span == "attempt")
+        return texts
+
+    def putting(self, words, span):
+        given.extend(words if span == "attempt" else [])
+        put(self, words, span)
+
+    monkeypatch.setattr(module.Conversation, "reply", replying)
+    monkeypatch.setattr(module.Conversation, "put", putting)
+    evaluate(*nano, TASK, problems, small, 1.0)
+    assert len(given) > 1 and all(ids in written for ids in given)
 
 
 def test_retries_are_sampled_at_the_temperature(nano, small, problems, monkeypatch):

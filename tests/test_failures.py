@@ -102,6 +102,15 @@ def test_a_killed_build_keeps_its_parts(build, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["set"]
 
 
+def test_rows_stand_in_the_order_of_the_problems(build, tmp_path):
+    """Also where a part that was lost is built together with a later one."""
+    red, blue, green = REPLIES[0][:4], ["blue", "bad", "blue", "blue"], REPLIES[1]
+    with pytest.raises(KeyboardInterrupt):
+        build(killed([red, blue]), rollout_batch_size=1)
+    (tmp_path / "set.parts" / "0000000.json").unlink()
+    assert rows(build([red, green])) == [*WHOLE[:2], ("blue", "bad", 0.25), WHOLE[2]]
+
+
 def test_a_set_that_cannot_be_written_is_whole_or_absent(build, tmp_path, monkeypatch):
     """A full disk at the end: a sentence, no half set, and no sampling when it is built again."""
 

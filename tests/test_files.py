@@ -240,13 +240,22 @@ def test_a_results_file_cut_off_is_told(tmp_path):
         load_outcomes(tmp_path / "a.json")
 
 
+@pytest.mark.parametrize("column", ["right", "kinds", "leak", "reflection_tokens"])
+def test_a_column_that_is_cut_short_is_told(tmp_path, column):
+    outcomes = Outcomes(right={"first": [1, 0]}, kinds={"first": ["a", "b"]}, leak=[None, 1], reflection_tokens=[None, 7])
+    found = outcomes.to_json()
+    cut = {k: v[:1] for k, v in found[column].items()} if isinstance(found[column], dict) else found[column][:1]
+    write_json(tmp_path / "a.json", {"n": 2, "outcomes": found | {column: cut}})
+    with pytest.raises(R3Error, match="not a whole results file"):
+        load_outcomes(tmp_path / "a.json")
+
+
 def test_a_file_of_the_first_edition_is_read(tmp_path):
     """Its kinds are one hex digit a problem; what it tells is the same."""
-    outcomes = Outcomes(
-        right={"first": [1, 0]}, kinds={"first": ["correct", "no_answer"]}, leak=[None, 1], reflection_tokens=[None, 7]
-    )
-    old = outcomes.to_json() | {"kinds": {"first": "01"}}
-    write_json(tmp_path / "a.json", {"n": 2, "outcomes": old})
+    kinds = [f"kind {i:02}" for i in range(12)]
+    outcomes = Outcomes(right={"first": [0] * 12}, kinds={"first": kinds}, leak=[1] * 12, reflection_tokens=[7] * 12)
+    old = outcomes.to_json() | {"kinds": {"first": "0123456789ab"}}
+    write_json(tmp_path / "a.json", {"n": 12, "outcomes": old})
     assert load_outcomes(tmp_path / "a.json")[1] == outcomes
 
 

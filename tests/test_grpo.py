@@ -22,7 +22,7 @@ from r3lib import grpo as trainer_module
 from r3lib.config import ARMS, R3
 from r3lib.conversation import Conversation
 from r3lib.files import R3Error, read_jsonl
-from r3lib.grpo import ReflectRetry, SharedPrefix, retry_reward, train, training_rows
+from r3lib.grpo import ReflectRetry, SharedPrefix, in_order, retry_reward, train, training_rows
 from r3lib.loop import Loop
 from r3lib.problems import function_calling
 from r3lib.problems.countdown import TASK
@@ -62,15 +62,17 @@ LOSS_SETTINGS = {
 class Alternating:
     """Countdown, but every second retry is right, so that every group has signal whatever the model says.
 
-    fail_at: the number of the call that is killed. calls: how many verdicts were given.
+    fail_at: the number of the call that is killed. calls, problems: how many verdicts were given, on what.
     """
 
     def __init__(self, fail_at: int | None = None):
         self.calls, self.fail_at = 0, fail_at
+        self.problems: list[dict] = []
         self.task = TASK._replace(verify=self.verify)
 
     def verify(self, problem: dict, text: str) -> Verdict:
         self.calls += 1
+        self.problems.append(problem)
         if self.calls == self.fail_at:
             raise KeyboardInterrupt
         return Verdict(self.calls % 2 == 0, "stub", "Every second retry is right.")
@@ -122,6 +124,36 @@ def test_log_has_a_line_a_step_with_the_documented_keys(run):
 
 def test_every_retry_was_judged_once(run, small):
     assert run.stub.calls == small.steps * small.prompts_per_step * small.num_generations
+
+
+def test_failures_are_taken_in_the_order_of_the_seed(run, small, failures):
+    """Each group whole, all of a step's in one batch."""
+    rows = in_order(training_rows(TASK, failures), small.steps * small.prompts_per_step, 5)
+    assert run.stub.problems == [json.loads(p) for p in rows["problem"] for _ in range(small.num_generations)]
+
+
+def test_an_order_has_every_row_once_an_epoch_and_is_the_seeds():
+    rows = Dataset.from_list([{"row": i} for i in range(8)])
+    order = [*in_order(rows, 20, 3)["row"]]
+    epochs = order[:8], order[8:16]
+    assert [sorted(epoch) for epoch in epochs] == [[*range(8)]] * 2 and len(set(order[16:])) == 4
+    assert [*range(8)] != epochs[0] != epochs[1]
+    assert [*in_order(rows, 20, 3)["row"]] == order != [*in_order(rows, 20, 4)["row"]]
+
+
+def test_the_adapters_first_weights_are_the_seeds(small, failures, load_nano, tmp_path, monkeypatch):
+    weights = []
+
+    def before_the_first_step(self, **_):
+        weights.append({name: p.detach().clone() for name, p in self.model.named_parameters() if "lora_A" in name})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SharedPrefix, "train", before_the_first_step)
+    for out, seed in (("a", 1), ("b", 1), ("c", 2)):
+        with pytest.raises(KeyboardInterrupt):
+            train(*load_nano(), Alternating().task, failures, small, tmp_path / out, seed)
+    one, same, other = weights
+    assert all(torch.equal(one[name], same[name]) and not torch.equal(one[name], other[name]) for name in one)
 
 
 def test_training_changes_the_adapter_and_not_the_base(run):
@@ -439,6 +471,24 @@ def test_a_rollout_samples_as_the_profile_says(rollouts, small, failures, monkey
     ]
 
 
+def test_rollouts_are_written_in_evaluation_mode(rollouts, small, failures, monkeypatch):
+    """Dropout, where a model has it, is for the update; and the update is made in training mode."""
+    modes, model, real = [], rollouts.trainer.model, trainer_module.Conversation.reply
+
+    def reply(self, *asked):
+        modes.append(self.model.training)
+        return real(self, *asked)
+
+    monkeypatch.setattr(trainer_module.Conversation, "reply", reply)
+    rows = training_rows(TASK, failures)
+    model.train()
+    try:
+        ReflectRetry(TASK, small, rows, 1)([rows[3]["prompt"]] * small.num_generations, rollouts.trainer)
+        assert modes == [False, False] and model.training
+    finally:
+        model.eval()
+
+
 def test_every_step_draws_anew(rollouts, small, failures):
     rows = training_rows(TASK, failures)
     prompts = [rows[3]["prompt"]] * small.num_generations
@@ -476,6 +526,7 @@ def test_trl_is_asked_for_the_papers_settings(small, tmp_path):
     assert (args.beta, args.temperature, args.learning_rate, args.seed) == (0.02, 0.6, 3e-4, 9)
     assert (args.lr_scheduler_type, args.warmup_steps, args.max_steps, args.num_iterations) == ("cosine", 3, 100, 1)
     assert (args.num_generations, args.max_completion_length) == (4, small.train_reflection_tokens)
+    assert args.max_grad_norm == 1 and args.save_total_limit == 2 and not args.logging_nan_inf_filter
     batch = args.per_device_train_batch_size * args.gradient_accumulation_steps
     assert batch == small.prompts_per_step * small.num_generations
     first, unscaled = (

@@ -7,9 +7,11 @@ import json
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
+from transformers import TrainerState
 
 from r3lib import evaluate, experiment, failures, grpo, models, record
 from r3lib.config import ARMS
@@ -17,7 +19,7 @@ from r3lib.files import R3Error, read_json, read_jsonl, write_json
 from r3lib.machine.profiles import profile as named
 from r3lib.outcomes import load_outcomes, outcomes_path
 from r3lib.problems.countdown import TASK
-from r3lib.progress import MANIFEST, last_whole_checkpoint
+from r3lib.progress import MANIFEST, Manifest, last_whole_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -227,6 +229,64 @@ def test_more_kinds_than_hex_digits(tmp_path):
     assert Outcomes.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
+# what an artifact depends on
+
+FAILURES = {"dtype", "four_bit", "temperature", "attempt_tokens", "failure_samples"}
+JUDGING = {"dtype", "four_bit", "attempt_tokens", "reflection_tokens", "retry_tokens"}
+SCALE = {"train_problems", "test_problems", "hub_data"}  # the problems themselves are compared
+
+
+@pytest.mark.parametrize(
+    ("uses", "matter"), [(record.FAILURES, FAILURES), (record.JUDGING, JUDGING), (record.TRAINING, None)]
+)
+def test_every_setting_is_compared_where_it_matters(brief, tmp_path, uses, matter):
+    """Training depends on all of them but how many problems there are."""
+    other = {"dtype": "float16", "four_bit": False, "hub_data": True, "vllm": "server"}
+    plain = dataclasses.replace(brief, four_bit=False)
+    write_json(tmp_path / "a.json", record.make(TASK, plain, 0))
+    for name in {*plain.settings(), "vllm"} - {"name"}:
+        value = other.get(name) if name in other else getattr(plain, name) + 1
+        changed = dataclasses.replace(plain, **{name: True if name == "four_bit" else value})
+        why = record.why_not(tmp_path / "a.json", record.make(TASK, changed, 0), uses)
+        expected = name in matter if matter else name not in SCALE
+        assert (why is not None and f"made with {name} " in why) == expected, name
+
+
+def test_what_is_told_and_what_is_compared(brief, tmp_path, monkeypatch):
+    """Another task, seed or edition of the algorithm is another artifact; another commit or machine is not."""
+    made = record.make(TASK, brief, 0)
+    write_json(tmp_path / "a.json", made)
+
+    def why(wanted: dict) -> str | None:
+        return record.why_not(tmp_path / "a.json", wanted, record.TRAINING)
+
+    assert "task countdown" in why(record.make(TASK._replace(name="mine"), brief, 0))
+    assert "seed 0, not 1" in why(record.make(TASK, brief, 1))
+    assert why(made | {"commit": "0", "python": "4", "packages": {}, "machine": "another", "profile": "mine"}) is None
+    monkeypatch.setattr(record, "EDITION", record.EDITION + 1)
+    assert "made with edition" in why(record.make(TASK, brief, 0))
+
+
+def test_problems_are_their_words_and_tools_in_order(problems):
+    tools = TASK._replace(tools=lambda problem: [{"name": "calculator"}])
+    others = [
+        record.of_problems(task, rows)
+        for task, rows in (
+            (TASK, problems),
+            (TASK, problems[::-1]),
+            (TASK._replace(reflect_prompt="What went wrong?"), problems),
+            (TASK._replace(ask=lambda problem: "Solve it."), problems),
+            (tools, problems),
+        )
+    ]
+    assert len(set(others)) == 5 and record.of_problems(TASK, problems) == others[0]
+
+
+def test_a_folder_with_nothing_but_its_lock_is_no_artifact(brief, tmp_path):
+    (tmp_path / ".lock").touch()
+    assert record.why_not(tmp_path, record.make(TASK, brief, 0), record.TRAINING) is None
+
+
 # training and test problems
 
 
@@ -298,6 +358,17 @@ def test_a_checkpoint_that_is_not_whole_is_dropped_and_the_one_before_used(kille
     weights = [folder / "adapter" / "adapter_model.safetensors" for folder in (out, whole)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
     assert [line["step"] for line in read_jsonl(out / "log.jsonl")] == [1, 2, 3]
+
+
+def test_the_last_checkpoint_is_that_of_the_last_step(tmp_path):
+    """Step 10 is after step 9, and what is not whole is removed: nothing would ever finish it."""
+    for step in (9, 10, 11):
+        folder = tmp_path / f"checkpoint-{step}"
+        write_json(folder / "weights.json", {"step": step})
+        Manifest().on_save(SimpleNamespace(output_dir=tmp_path), TrainerState(global_step=step), None)
+    (tmp_path / "checkpoint-11" / "weights.json").unlink()
+    assert last_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-9"]
 
 
 # a second run

@@ -11,12 +11,12 @@ from datasets import load_from_disk
 from r3lib import experiment
 from r3lib.__main__ import main
 from r3lib.config import ARMS
-from r3lib.files import DATA, R3Error
+from r3lib.files import DATA, R3Error, write_json
 from r3lib.machine import schedule
 from r3lib.machine.profiles import profile
 from r3lib.machine.schedule import Job, everything
 from r3lib.measure import probes
-from r3lib.outcomes import load_outcomes
+from r3lib.outcomes import Outcomes, load_outcomes, outcomes_path
 from r3lib.problems.countdown import TASK
 
 
@@ -64,6 +64,28 @@ CARD = (
     "adapter_model.safetensors",
     "record.json",
 )  # written anew from the same run
+
+
+@pytest.fixture
+def r3_run(small, tmp_path):
+    """A run of R3 that sampled 240 tokens in two steps of two prompts; its first answers have six tokens each."""
+    found = Outcomes()
+    for arm in found.right:
+        found.right[arm] = [0] * 4
+    found.kinds = {"first": ["a"] * 4, "second": ["a"] * 4}
+    found.leak = found.reflection_tokens = [None] * 4
+    found.tokens |= {"first": 24, "second": 200}
+    write_json(outcomes_path(tmp_path, False, small.temperature), {"n": 4, "outcomes": found.to_json()})
+    write_json(tmp_path / "training.json", {"log": [{"sampled_tokens": 100}, {"sampled_tokens": 140}]})
+    return tmp_path
+
+
+def test_plain_grpo_samples_as_many_tokens_as_r3_did(small, r3_run):
+    first = dataclasses.replace(small, arm=ARMS["first"])
+    assert schedule.same_tokens(first, r3_run) == dataclasses.replace(first, num_generations=10)
+    short = dataclasses.replace(first, steps=50)
+    assert schedule.same_tokens(short, r3_run).num_generations == 2  # a group of one would teach nothing
+    assert schedule.same_tokens(small, r3_run) == small
 
 
 def test_an_arm_or_probes_without_r3_say_what_to_run(here):
