@@ -39,6 +39,7 @@ bench: $(VENV)/.core
 	$(RUN) benchmarks/verifier_function_calling.py
 	$(RUN) benchmarks/choices.py
 	$(RUN) benchmarks/failures.py
+	$(RUN) benchmarks/intervals.py
 	$(RUN) benchmarks/step.py
 	$(RUN) benchmarks/reproduce.py
 	$(RUN) benchmarks/table.py

@@ -128,19 +128,20 @@ def halves(x: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     a, b, e = ms_seed / (s * p), np.maximum(ms_problem - ms_error, 0) / (s * p), ms_error / (s * p)
     t, normal = stdtrit(s - 1, T), ndtri(T)
 
-    def satterthwaite(a: np.ndarray, power: int = 2) -> np.ndarray:
-        inverse = (a / (a + b)) ** power / (s - 1) + (b / (a + b)) ** power / (p - 1)
-        return stdtrit(1 / inverse, T) * np.sqrt(a + b)
+    def one_t(a: np.ndarray, power: int) -> np.ndarray:
+        total = np.maximum(a + b, 1e-12)  # seeds can agree to the last problem
+        inverse = (a / total) ** power / (s - 1) + (b / total) ** power / (p - 1)
+        return stdtrit(1 / np.maximum(inverse, 1e-9), T) * np.sqrt(a + b)
 
     return mean.ravel(), {
         "every outcome as if independent": normal * np.sqrt(np.nanvar(x, (1, 2)) / counts.sum((1, 2))),
-        "the seeds' means alone, t": t * np.sqrt(a),
-        "Satterthwaite": satterthwaite(a),
-        "Satterthwaite, MS_seed at least MS_error": satterthwaite(np.maximum(a, e)),
-        "t and normal quantile each for its part, squares added": np.sqrt(t**2 * a + normal**2 * b),
-        "t and normal quantile weighted by their parts (Cochran and Cox)": (t * a + normal * b) / np.sqrt(a + b),
-        "the kit's, not held to problems alone": satterthwaite(a, 1),
-        "the kit's, without Wilson's form": np.maximum(satterthwaite(a, 1), normal * np.sqrt(np.maximum(b, 0) + e)),
+        "t of the seeds' means": t * np.sqrt(a),
+        "t with Satterthwaite's degrees of freedom": one_t(a, 2),
+        "the same, MS_seed at least MS_error": one_t(np.maximum(a, e), 2),
+        "each part with its quantile, squares added": np.sqrt(t**2 * a + normal**2 * b),
+        "Cochran and Cox's mean of the quantiles": (t * a + normal * b) / np.sqrt(a + b + 1e-12),
+        "the kit's, not held to problems alone": one_t(a, 1),
+        "the kit's, without Wilson's form": np.maximum(one_t(a, 1), stdtrit(p - 1, T) * np.sqrt(b + e)),
     }
 
 

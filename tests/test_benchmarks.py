@@ -80,3 +80,11 @@ def test_a_long_run():
     found = toy("long.py")
     assert [line["step"] for line in found["log"]] == [1, 2] and found["validation_problems"] == 8
     assert found["gain"]["low"] <= found["second_try_after"] - found["second_try_before"] <= found["gain"]["high"]
+
+
+def test_the_coverage_of_intervals():
+    cells = [cell for kind, found in toy("intervals.py").items() if kind != "settings" for cell in found]
+    assert {(cell["seeds"], cell["sd"]) for cell in cells} == {(3, 0), (3, 3)}
+    for cell in cells:
+        assert 90 <= cell["coverage"]["the kit's"] <= 100
+        assert cell["width"]["the kit's"] > cell["width"]["every outcome as if independent"] > 0

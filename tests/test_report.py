@@ -1,6 +1,7 @@
 """Tables say what the results files say, and what is committed is what the results give."""
 
 import csv
+import itertools
 import random
 import re
 import shutil
@@ -12,6 +13,7 @@ from r3lib.__main__ import main
 from r3lib.files import RESULTS, ROOT, R3Error, write_json
 from r3lib.outcomes import RETRIES, Outcomes, load_outcomes, outcomes_path
 from r3lib.pages import page, report
+from r3lib.stats import wilson
 
 STORED = sorted(path.parent for path in RESULTS.rglob("table.md"))
 stored = pytest.mark.skipif(not STORED, reason="no stored results in this checkout")
@@ -189,6 +191,34 @@ def test_the_notebooks_tables_say_what_the_outcomes_say(results):
     name = "trained second try − vanilla second try"
     mean = next(row["mean"] for row in report.differences(runs, 1.0) if row["name"] == name)
     assert report.points(runs, 1.0)[name].startswith(f"{100 * mean:+.1f} points [")
+
+
+def test_a_share_of_several_seeds_is_clustered_by_problem(results):
+    """Three seeds that failed and rescued the same problems tell as much as one; a kind that one seed lacks counts."""
+    for seed, trained in itertools.product((0, 1, 2), (False, True)):
+        record, _ = load_outcomes(outcomes_path(results / "seed0", trained, 1.0))
+        same = fake(400, 7, 0.4, 0.3)
+        if seed == 2 and trained:
+            same.kinds["first"] = ["correct" if kind == "correct" else "wrong_form" for kind in same.kinds["first"]]
+        write_json(
+            outcomes_path(results / f"seed{seed}", trained, 1.0), record | {"seed": seed, "outcomes": same.to_json()}
+        )
+    runs = report.collect(results)
+    failed = np.array(runs[0].outcomes.right["first"]) == 0
+    rescued = np.array(runs[0].outcomes.right["second"])[failed]
+    once = 100 * np.subtract(*wilson(int(rescued.sum()), rescued.size)[::-1])
+
+    def cell(row: str, column: int) -> tuple[float, float, float, int]:
+        line = next(line for line in report.rescued_table(runs, 1.0).splitlines() if line.startswith(f"| {row} |"))
+        return tuple(float(x) for x in re.findall(r"[\d.]+", line.split("|")[column]))
+
+    for column, seeds in ((2, 3), (3, 2)):
+        mean, low, high, n = cell("missed target", column)
+        assert mean == pytest.approx(100 * rescued.mean(), abs=0.1) and n == seeds * failed.sum()
+        assert high - low == pytest.approx(once, rel=0.03)
+    assert cell("wrong form", 3)[3] == failed.sum() and "| wrong form | none |" in report.rescued_table(runs, 1.0)
+    leak = report.interval(report.matrix(runs, True, 1.0, "leak"))
+    assert leak == pytest.approx(report.interval(report.matrix(runs[:1], True, 1.0, "leak")), abs=0.003)
 
 
 def test_training_tables_show_every_step_and_both_ends():
