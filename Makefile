@@ -10,7 +10,7 @@ SEED ?= 0
 export MALLOC_MMAP_THRESHOLD_ = 1073741824
 export MALLOC_TRIM_THRESHOLD_ = 1073741824
 
-.PHONY: reproduce test lab experiments report nano readiness bench lock clean
+.PHONY: reproduce test lab experiments report nano readiness bench mutants lock clean
 
 reproduce: $(VENV)/.core
 	$(RUN) -m r3lib reproduce --task $(EXPERIMENT) --seed $(SEED)
@@ -42,6 +42,10 @@ bench: $(VENV)/.core
 	$(RUN) benchmarks/intervals.py
 	$(RUN) benchmarks/step.py
 	$(RUN) benchmarks/reproduce.py
+	$(RUN) benchmarks/table.py
+
+mutants: $(VENV)/.all
+	$(RUN) benchmarks/mutants.py
 	$(RUN) benchmarks/table.py
 
 lock:

@@ -189,6 +189,23 @@ def constructions(found: dict[str, list[dict]]) -> str:
     )
 
 
+def mutants() -> str:
+    found = read("mutants")
+    count = {file: (len(one["caught"]), len(one["survived"])) for file, one in found["files"].items()}
+    count["all"] = tuple(map(sum, zip(*count.values())))
+    table = tables.markdown(
+        ["file of r3lib", "mutants", "caught", "survived"],
+        [[file, str(caught + survived), str(caught), str(survived)] for file, (caught, survived) in count.items()],
+    )
+    left = [
+        f"- {file}: {one['breaks']}. {one['equivalent'] or 'Not explained'}."
+        for file, own in found["files"].items()
+        for one in own["survived"]
+    ]
+    told = f"{where(found)}, {found['seconds'] / 60:.0f} minutes, commit {found['commit']}."
+    return "\n\n".join([table, *(["\n".join(["What survived:", "", *left])] if left else []), told])
+
+
 def plan(price: float) -> str:
     """Markdown: tokens, arithmetic, hours and cost of the paper's whole scale, by model."""
     paper = PROFILES["paper"]
@@ -252,6 +269,7 @@ TABLES = {
     "failures": failure_sets,
     "verifiers": verifiers,
     "coverage": coverage,
+    "mutants": mutants,
 }
 
 

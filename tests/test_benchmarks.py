@@ -88,3 +88,20 @@ def test_the_coverage_of_intervals():
     for cell in cells:
         assert 90 <= cell["coverage"]["the kit's"] <= 100
         assert cell["width"]["the kit's"] > cell["width"]["every outcome as if independent"] > 0
+
+
+def test_every_mutant_still_changes_a_line_of_the_library(monkeypatch):
+    """`make mutants` tries whether the tests notice; here, that the list is of this library, and what it must have."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import mutants
+
+    listed = mutants.listed()
+    for mutant in listed:
+        compile(mutant.patched(), mutant.file, "exec")
+        for test in mutant.tests:
+            file, _, name = test.partition("::")
+            assert f"def {name}(" in (ROOT / file).read_text() if name else (ROOT / file).exists(), test
+    assert len({(one.file, one.old, one.new) for one in listed}) == len(listed)
+    one = listed[0]
+    with pytest.raises(mutants.Unproven, match="0 times, not once"):
+        mutants.Mutant(one.file, "no such line", "", "", []).patched()

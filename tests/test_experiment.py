@@ -44,7 +44,8 @@ def asked(small, problems, tmp_path, monkeypatch):
 
     def run(seed, profile=small, **options):
         calls.clear()
-        experiment.run(TASK, profile, seed, tmp_path / "out", tmp_path / "work", (problems[:5], problems[5:]), **options)
+        parts = problems[:5], problems[5:]
+        experiment.run(TASK, profile, seed, tmp_path / "out", tmp_path / "work", parts, **options)
         return [*calls]
 
     return run

@@ -242,8 +242,7 @@ def test_a_results_file_cut_off_is_told(tmp_path):
 
 @pytest.mark.parametrize("column", ["right", "kinds", "leak", "reflection_tokens"])
 def test_a_column_that_is_cut_short_is_told(tmp_path, column):
-    outcomes = Outcomes(right={"first": [1, 0]}, kinds={"first": ["a", "b"]}, leak=[None, 1], reflection_tokens=[None, 7])
-    found = outcomes.to_json()
+    found = Outcomes({"first": [1, 0]}, {"first": ["a", "b"]}, leak=[None, 1], reflection_tokens=[None, 7]).to_json()
     cut = {k: v[:1] for k, v in found[column].items()} if isinstance(found[column], dict) else found[column][:1]
     write_json(tmp_path / "a.json", {"n": 2, "outcomes": found | {column: cut}})
     with pytest.raises(R3Error, match="not a whole results file"):

@@ -36,11 +36,11 @@ def test_each_round_goes_on_with_those_that_failed(tiny, small, scripted):
 
 
 def test_a_blind_round_is_told_that_it_was_wrong_and_nothing_else(tiny, small, scripted):
-    seen = scripted(probes, [[BAD, BAD, RIGHT[2]], [BAD, RIGHT[1]], [RIGHT[0]]])
+    seen = scripted(probes, [[BAD, BAD, RIGHT[2]], [BAD, RIGHT[1]], [BAD], [RIGHT[0]]])
     right, _ = rounds(*tiny, TASK, PROBLEMS, small, 1.0, 3, reflect=False)
-    assert right == [[0, 0, 1], [0, 1, 1], [1, 1, 1], [1, 1, 1]]
+    assert right == [[0, 0, 1], [0, 1, 1], [0, 1, 1], [1, 1, 1]]
     last = tiny[1].decode(seen[-1][1][0].ids)
-    assert TASK.reflect_prompt not in last and last.count("Your answer was wrong. Try again.") == 2
+    assert TASK.reflect_prompt not in last and last.count("Your answer was wrong. Try again.") == 3
 
 
 def test_the_first_round_is_the_evaluations_second_try(nano, small, problems):

@@ -169,6 +169,12 @@ def test_fewer_problems_that_count_make_it_wider():
     assert once[2] - once[1] > 1.15 * (full[2] - full[1])
 
 
+def test_seeds_that_count_other_problems_are_as_certain_as_all_of_these():
+    row = np.array([1.0, 0] * 20)
+    values = np.where(np.arange(40) < 20, [row, NAN * row], [NAN * row, row])
+    assert paired_difference(values, 0 * values) == pytest.approx(t_interval(row, 0.95))
+
+
 # differences
 
 
