@@ -102,7 +102,8 @@ def test_summary_csv_round_trips(results, tmp_path):
 def test_differences_find_the_planted_gain(results):
     rows = {d["name"]: d for d in report.differences(report.collect(results), 1.0)}
     gain = rows["trained second try − vanilla second try"]
-    assert gain["low"] > 0.2 and gain["seeds"] == 2 and gain["n"] == 400
+    assert gain["mean"] > 0.2 and gain["seeds"] == 2 and gain["n"] == 400
+    assert min(gain["by_seed"]) > 0.2, "its interval is wide: two seeds leave one degree of freedom"
     assert np.mean(gain["by_seed"]) == pytest.approx(gain["mean"], abs=1e-6) and len(gain["by_seed"]) == 2
     control = rows["vanilla: own reflection − blind retry"]
     assert control["low"] < 0 < control["high"], "no gain was planted there"
