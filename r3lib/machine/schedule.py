@@ -105,7 +105,7 @@ def run_all(jobs: list[Job], settings: Sequence[str] = (), fresh: bool = False) 
 
 
 def jobs(tasks: list[str], name: str, what: list[str], seeds: list[int]) -> list[Job]:
-    """The jobs of a command line. Raises R3Error for a task that is none."""
+    """The jobs of a command line. Raises R3Error for an unknown task."""
     for task in tasks:
         splits.task(task)
     return [Job(*each) for each in product(tasks, [name], what, seeds)]
