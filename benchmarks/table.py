@@ -191,7 +191,9 @@ def constructions(found: dict[str, list[dict]]) -> str:
 
 def mutants() -> str:
     found = read("mutants")
-    count = {file: (len(one["caught"]), len(one["survived"])) for file, one in found.get("files", {}).items()}
+    if not found:
+        return "*not run as a whole yet: `make mutants`*"
+    count = {file: (len(one["caught"]), len(one["survived"])) for file, one in found["files"].items()}
     count["all"] = tuple(map(sum, zip(*count.values())))
     table = tables.markdown(
         ["file of r3lib", "mutants", "caught", "survived"],
@@ -199,7 +201,7 @@ def mutants() -> str:
     )
     left = [
         f"- {file}: {one['breaks']}. {one['equivalent'] or 'Not explained'}."
-        for file, own in found.get("files", {}).items()
+        for file, own in found["files"].items()
         for one in own["survived"]
     ]
     told = f"{where(found)}, {found['seconds'] / 60:.0f} minutes, commit {found['commit']}."
