@@ -1,4 +1,4 @@
-"""How often a 95 % interval holds the truth: the kit's (`r3lib.stats`) beside others, on simulated experiments.
+"""How often a 95 % interval holds the truth: the kit's (`r3lib.measure.stats`) beside others, on simulated experiments.
 
 Outcomes are drawn from a probit model: right where ability + seed effect + noise > 0. The ability is the problem's, the
 seed effect the run's; both are drawn anew for every experiment, and the truth is the mean over all problems and seeds.
@@ -19,7 +19,7 @@ from scipy.optimize import fsolve
 from scipy.special import ndtr, ndtri, stdtrit
 
 from r3lib.files import write_json
-from r3lib.stats import mean_interval, paired_difference
+from r3lib.measure.stats import mean_interval, paired_difference
 
 RESULT = Path(__file__).parent / "results" / "coverage.json"
 PROBLEMS, SEEDS, SDS = 1000, (3, 5, 8), (0.0, 1.0, 2.0, 3.0, 4.5, 6.0)  # SDS: of the seeds' true means, in points

@@ -23,9 +23,9 @@ from r3lib import evaluate, failures, grpo, models
 from r3lib.config import Profile
 from r3lib.files import ROOT, read_jsonl, write_json
 from r3lib.machine.profiles import PROFILES
+from r3lib.measure.stats import paired_difference
 from r3lib.pages import plots
 from r3lib.problems import splits
-from r3lib.stats import paired_difference
 
 sys.path.insert(0, str(Path(__file__).parent))
 from verifier import machine

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from r3lib.files import DATA, R3Error
+from r3lib.files import CACHE, DATA, R3Error
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,9 @@ class Profile:
 
     @property
     def base(self) -> str:
-        """The model's whole name: OWNER/NAME on the hub, the folder's name in data/, any other folder's whole path."""
+        """The model's whole name: the hub's OWNER/NAME, a folder's name in data/ or the cache, else its whole path."""
         folder = Path(self.model)
-        return folder.name if folder.is_absolute() and folder.parent == DATA else self.model
+        return folder.name if folder.is_absolute() and folder.parent in (DATA, CACHE) else self.model
 
     @property
     def slug(self) -> str:

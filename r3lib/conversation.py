@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import zlib
 from dataclasses import dataclass, field
+from datetime import date
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -31,7 +33,7 @@ from r3lib import nf4_cpu, prompts
 from r3lib.tasks import Task
 
 SPANS = ("prompt", "attempt", "reflection_prompt", "reflection", "retry_prompt", "retry")
-DATE = "26 Jul 2024"  # what Llama 3.1's template says if told nothing
+DATE = date(2024, 7, 26)  # what Llama 3.1's template says if told nothing
 _MARK = "\u2581answer\u2581"
 
 
@@ -62,31 +64,37 @@ class Transcript:
         return [int(start <= i < end) for i in range(len(self.ids))]
 
 
+def rendered(tokenizer: PreTrainedTokenizerBase, messages: list[dict], tools: list[dict] | None = None) -> str:
+    """The text of a conversation that waits for the assistant, by the tokenizer's own chat template.
+
+    Templates that tell the date (Llama's by `date_string`, others' by `strftime_now`) tell DATE, so that a prompt is
+    the same on every day.
+    """
+    template = tokenizer.get_chat_template(tools=tools)
+    template = re.sub(r"""strftime_now\((["'])(.*?)\1\)""", lambda m: repr(DATE.strftime(m[2])), template)
+    given = {"tools": tools, "chat_template": template, "date_string": DATE.strftime("%d %b %Y")}
+    return tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **given)
+
+
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: list[dict], tools: list[dict] | None = None) -> list[int]:
     """Tokens of a conversation that waits for the assistant, as the model's own chat template renders it.
 
-    Where the template leaves tools out, they go before the user's words. Templates that tell the date (Llama's) tell
-    DATE, so that a prompt is the same on every day.
+    Where the template leaves tools out, they go before the user's words.
     """
     if tokenizer.chat_template is None:
         raise ValueError(
             "This tokenizer has no chat template; use an instruction-tuned model, or set tokenizer.chat_template."
         )
-
-    def render(messages: list[dict], tools: list[dict] | None) -> str:
-        return tokenizer.apply_chat_template(
-            messages, tools=tools, add_generation_prompt=True, tokenize=False, date_string=DATE
-        )
-
-    text = render(messages, tools)
-    if tools and text == render(messages, None):
+    text = rendered(tokenizer, messages, tools)
+    if tools and text == rendered(tokenizer, messages):
         listed = prompts.TOOLS.format(tools="\n".join(map(json.dumps, tools)))
-        text = render([{**messages[0], "content": f"{listed}\n\n{messages[0]['content']}"}, *messages[1:]], None)
+        first = {**messages[0], "content": f"{listed}\n\n{messages[0]['content']}"}
+        text = rendered(tokenizer, [first, *messages[1:]])
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 @lru_cache(maxsize=4096)
-def _user_turn(tokenizer: PreTrainedTokenizerBase, template: str, text: str) -> tuple[int, ...]:
+def user_turn(tokenizer: PreTrainedTokenizerBase, template: str, text: str) -> tuple[int, ...]:
     """Tokens between the last token of an assistant's text and the first of its next: end of turn, user, assistant.
 
     The template renders a three-message conversation whose assistant says a marker; what follows the marker is it.
@@ -96,8 +104,8 @@ def _user_turn(tokenizer: PreTrainedTokenizerBase, template: str, text: str) -> 
         {"role": "assistant", "content": _MARK},
         {"role": "user", "content": text},
     ]
-    rendered = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    return tuple(tokenizer(rendered.rsplit(_MARK, 1)[1], add_special_tokens=False)["input_ids"])
+    rest = rendered(tokenizer, messages).split(_MARK, 1)[1]
+    return tuple(tokenizer(rest, add_special_tokens=False)["input_ids"])
 
 
 def key_of(ids: list[int]) -> int:
@@ -106,9 +114,11 @@ def key_of(ids: list[int]) -> int:
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Ids that end an assistant's turn: the tokenizer's and the generation config's (some families have several)."""
+    """Ids that end an assistant's turn: the tokenizer's, the generation config's, what the template closes it with."""
     listed = getattr(model.generation_config, "eos_token_id", None)
     listed = [listed] if isinstance(listed, int) else list(listed or [])
+    closing = user_turn(tokenizer, str(tokenizer.chat_template), ".")[:1] if tokenizer.chat_template else ()
+    listed += [token for token in closing if token in tokenizer.added_tokens_decoder]
     return sorted({tokenizer.eos_token_id, *listed} - {None})
 
 
@@ -130,6 +140,9 @@ class Conversation:
         self.samples: list[int] = []
         self._queue: list[list[int]] = []  # tokens of each transcript that are not yet in the cache
         self._ends = torch.tensor(end_tokens(model, tokenizer), device=model.device)
+        config = model.config.get_text_config(decoder=True)
+        self._layers = set(getattr(config, "layer_types", None) or ["sliding_attention"])
+        self._window = getattr(config, "sliding_window", None) if "sliding_attention" in self._layers else None
         self._logits: torch.Tensor | None = None  # (rows, vocabulary) after the last token read
 
     def open(self, task: Task, problems: list[dict]) -> None:
@@ -140,7 +153,7 @@ class Conversation:
         """Begin with the tokens of `prompt_ids`."""
         rows, device = len(prompts), self.model.device
         self.transcripts, self._queue = [Transcript() for _ in range(rows)], [[] for _ in range(rows)]
-        self._cache = DynamicCache(config=self.model.config)
+        self._cache = DynamicCache()  # told nothing of sliding windows, it keeps all: they are in the mask
         self._mask = torch.zeros(rows, 0, dtype=torch.long, device=device)
         self.keys, self.samples = [key_of(ids) for ids in prompts], [0] * rows
         for row, ids in enumerate(prompts):
@@ -151,7 +164,7 @@ class Conversation:
         texts = [texts] * len(self.transcripts) if isinstance(texts, str) else texts
         ends = set(self._ends.tolist())
         for row, text in enumerate(texts):
-            ids = list(_user_turn(self.tokenizer, self.tokenizer.chat_template, text))
+            ids = list(user_turn(self.tokenizer, str(self.tokenizer.chat_template), text))
             last = self.transcripts[row].ids[-1]
             if last in ends and ids and ids[0] in ends:
                 ids = ids[1:]
@@ -204,9 +217,7 @@ class Conversation:
             self._forward(token[:, None], alive[:, None].long())
             alive = still
             keep = alive.nonzero().squeeze(1)
-            if len(keep) <= self.leave_below * len(rows) and all(
-                x.keys.shape[2] == self._mask.shape[1] for x in self._cache.layers
-            ):
+            if len(keep) <= self.leave_below * len(rows):
                 outer.append(self._narrow(keep))
                 rows, alive, self._logits = rows[keep], alive[keep], self._logits[keep]
         while outer:
@@ -222,7 +233,7 @@ class Conversation:
     def _narrow(self, keep: torch.Tensor) -> tuple:
         """Go on with these rows of the cache alone; returns what `_widen` needs to bring the others back."""
         whole = self._cache, self._mask, keep
-        self._cache, self._mask = DynamicCache(config=self.model.config), self._mask[keep]
+        self._cache, self._mask = DynamicCache(), self._mask[keep]
         for i, layer in enumerate(whole[0].layers):
             self._cache.update(layer.keys[keep], layer.values[keep], i)
         return whole
@@ -232,7 +243,7 @@ class Conversation:
         new = self._mask.shape[1] - mask.shape[1]
         mask = torch.nn.functional.pad(mask, (0, new))
         mask[keep] = self._mask
-        narrow, self._cache, self._mask = self._cache, DynamicCache(config=self.model.config), mask
+        narrow, self._cache, self._mask = self._cache, DynamicCache(), mask
         for i, (layer, part) in enumerate(zip(cache.layers, narrow.layers)):
             keys, values = (torch.nn.functional.pad(x, (0, 0, 0, new)) for x in (layer.keys, layer.values))
             keys[keep], values[keep] = part.keys, part.values
@@ -258,12 +269,24 @@ class Conversation:
         positions = (before + mask.cumsum(1) - 1).clamp(min=0)  # (rows, new columns)
         self._logits = self.model(
             input_ids=ids,
-            attention_mask=self._mask,
+            attention_mask=self._seen(positions),
             position_ids=positions,
             logits_to_keep=1,
             past_key_values=self._cache,
             use_cache=True,
         ).logits[:, -1]
+
+    def _seen(self, positions: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
+        """The attention mask. Past a sliding window: what each new token sees, (rows, 1, new columns, columns), 0 or
+        the least number, for the counting of transformers' own takes holes for tokens."""
+        if self._window is None or self._mask.shape[1] <= self._window:
+            return self._mask
+        behind = positions[:, None, :, None] - (self._mask.cumsum(1) - 1)[:, None, None]
+        seen = self._mask[:, None, None].bool() & (behind >= 0)
+        masks = {"full_attention": seen, "sliding_attention": seen & (behind < self._window)}
+        least = torch.finfo(self.model.dtype).min
+        masks = {k: torch.zeros_like(m, dtype=self.model.dtype).masked_fill(~m, least) for k, m in masks.items()}
+        return masks if len(self._layers) > 1 else masks["sliding_attention"]
 
     def _append(self, row: int, span: str, ids: list[int]) -> None:
         self.transcripts[row].add(span, ids)

@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 ROOT = Path(os.environ.get("R3_HOME", Path(__file__).resolve().parent.parent))
 DATA = ROOT / "data"
 RESULTS = ROOT / "results"
+CACHE = Path(os.environ.get("R3_CACHE") or Path.home() / ".cache" / "r3lib")  # models that were fetched
 
 
 class R3Error(Exception):

@@ -16,6 +16,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
+    DynamicCache,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
@@ -41,7 +42,8 @@ def load(profile: Profile, adapter: Path | None = None) -> tuple[PreTrainedModel
     """
     folder = Path(profile.model)
     if folder.is_absolute() and not (folder / "config.json").exists():
-        raise R3Error(f"There is no model in {folder}; run `make nano` to train r3-nano, or `git checkout -- data`.")
+        made = "python -m r3lib fetch smollm2" if folder.parent == files.CACHE else "git checkout -- data"
+        raise R3Error(f"There is no model in {folder}; `{made}` brings the one that the kit knows.")
     if torch.cuda.is_available() and profile.dtype == "bfloat16" and not torch.cuda.is_bf16_supported(False):
         raise R3Error(
             f"{torch.cuda.get_device_name()} has no bfloat16, which the profile {profile.name} asks for; "
@@ -62,23 +64,44 @@ def load(profile: Profile, adapter: Path | None = None) -> tuple[PreTrainedModel
             profile.model, dtype=dtype, quantization_config=quantization, **where
         )
     except Exception as error:  # the hub, safetensors and json each raise their own kinds
+        advice = (
+            "Check the network, the name and the space on the disk; for gated models accept the licence on the model's "
+            "page and `hf auth login` (`python -m r3lib doctor` says which); or use the profile nano, which needs no "
+            "network."
+        )
+        if "configuration class" in str(error):
+            advice = "It is no causal language model (it may read pictures); choose one of text alone."
+        elif folder.is_absolute():
+            advice = "Restore it with `git checkout -- data`."
         raise R3Error(
             f"Cannot load {profile.model} ({type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}). "
-            + (
-                "Restore it with `git checkout -- data`."
-                if folder.is_absolute()
-                else "Check the network, the name and the space on the disk; for gated models accept the licence on "
-                "the model's page and `hf auth login` (`python -m r3lib doctor` says which); "
-                "or use the profile nano, which needs no network."
-            )
+            + advice
         ) from error
     nf4_cpu.prepare(model)
+    check_cache(model)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     model.config.use_cache = True
     if adapter is not None:
         model = with_adapter(model, adapter)
     return model.eval(), tokenizer
+
+
+@torch.no_grad()
+def check_cache(model: PreTrainedModel) -> None:
+    """Raises R3Error for a model that sums the past up, or forgets it in chunks: the loop goes back in its cache."""
+    cache, ids = DynamicCache(), torch.zeros(1, 3, dtype=torch.long, device=model.device)
+    try:
+        model(input_ids=ids, past_key_values=cache, use_cache=True)
+        columns = {layer.keys.shape[2] for layer in cache.layers}
+    except (AttributeError, IndexError, NotImplementedError, TypeError, ValueError):  # each family fails in its own way
+        columns = set()
+    if columns != {3} or getattr(model.config.get_text_config(decoder=True), "attention_chunk_size", None):
+        raise R3Error(
+            f"{type(model).__name__} does not keep a key and a value of every token it has read (it has linear or "
+            "chunked attention, or a recurrent state), and the loop goes back to earlier tokens; choose a model with "
+            "full or sliding-window attention."
+        )
 
 
 def fingerprint(profile: Profile) -> str:

@@ -56,12 +56,13 @@ class SharedPrefix(GRPOTrainer):
         skip = int(mask.argmax(1).min())  # columns of padding in every row
         ids, mask = ids[:, skip:], mask[:, skip:]
         with self.accelerator.autocast():
-            cache = model(input_ids=ids, attention_mask=mask, use_cache=True, logits_to_keep=1).past_key_values
+            cache = DynamicCache()  # keeps all, whatever a layer's window
+            model(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, logits_to_keep=1)
         return cache, mask, which
 
     def _read_reflections(self, model, shared, mask, which, rows, ids, own):
         """TRL's scores of these rows' tokens after the first, which is the prompt's last."""
-        cache = DynamicCache(config=self.accelerator.unwrap_model(model).config)
+        cache = DynamicCache()
         for layer, one in enumerate(shared.layers):
             cache.update(one.keys[which[rows]], one.values[which[rows]], layer)
         labels = ids.masked_fill(own == 0, -100)

@@ -12,7 +12,7 @@ import trl
 from peft import get_peft_model
 
 from r3lib import models, nf4_cpu, prompts
-from r3lib.conversation import DATE, SPANS, Conversation, Transcript, prompt_ids
+from r3lib.conversation import SPANS, Conversation, Transcript, prompt_ids, rendered
 from r3lib.files import DATA, read_jsonl
 from r3lib.loop import Loop
 from r3lib.machine.profiles import PROFILES
@@ -182,13 +182,8 @@ def test_the_reflection_span_of_a_call_is_exact_in_every_family(family, calls):
         turns = (CALLS.ask(problem), said[0], CALLS.reflect_prompt, said[1], CALLS.ask(problem))
         messages = [{"role": r, "content": c} for r, c in zip(("user", "assistant") * 3, turns)]
 
-        def plain(messages, opening):
-            return tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=opening, date_string=DATE
-            )
-
         # without tools, what the template adds to the first message is the same
-        after = plain(messages, True).removeprefix(plain(messages[:1], True))
+        after = rendered(tokenizer, messages).removeprefix(rendered(tokenizer, messages[:1]))
         begun = prompt_ids(tokenizer, messages[:1], CALLS.tools(problem))
         assert transcript.ids[: len(begun)] == begun
         assert tokenizer.decode(transcript.ids[len(begun) :]) == after + said[2]

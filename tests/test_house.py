@@ -20,7 +20,10 @@ FOLDERS = {path.parent.name for path in PATHS.values()} - {"r3lib"}
 ENTRY = {"r3lib.__main__", "r3lib.cli"}
 HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 DRAWS = [name for name in PATHS if name.startswith("r3lib.pages")]
-LIGHT = [*DRAWS, *(f"r3lib.{name}" for name in ("outcomes", "stats", "config", "files", "tasks", "machine.commands"))]
+LIGHT = [
+    *DRAWS,
+    *(f"r3lib.{name}" for name in ("outcomes", "measure.stats", "config", "files", "tasks", "machine.commands")),
+]
 
 
 def imports(name: str) -> set[str]:

@@ -11,9 +11,9 @@ import pytest
 
 from r3lib.__main__ import main
 from r3lib.files import RESULTS, ROOT, R3Error, read_json, write_json
+from r3lib.measure.stats import wilson
 from r3lib.outcomes import RETRIES, Outcomes, load_outcomes, outcomes_path
 from r3lib.pages import page, plots, report, tables
-from r3lib.stats import wilson
 
 STORED = sorted(path.parent for path in RESULTS.rglob("table.md"))
 stored = pytest.mark.skipif(not STORED, reason="no stored results in this checkout")

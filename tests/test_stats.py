@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 
 from r3lib.files import ROOT
-from r3lib.stats import mean_interval, paired_difference, wilson
+from r3lib.measure.stats import mean_interval, paired_difference, wilson
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 try:

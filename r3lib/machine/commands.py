@@ -102,6 +102,14 @@ def readiness_(_: argparse.Namespace) -> None:
         print(f"{folder.name}, {name}\n" + tables.plain(readiness.table(measured)))
 
 
+def fetch_(_: argparse.Namespace) -> None:
+    """Bring the model of the profile smol."""
+    from r3lib.machine import fetch
+
+    folder = fetch.smollm2()
+    print(f"The model is in {folder}. To use it: R3_PROFILE=smol python -m r3lib reproduce")
+
+
 def doctor_(_: argparse.Namespace) -> None:
     """What this machine can run."""
     from r3lib.machine import doctor
@@ -115,5 +123,6 @@ COMMANDS = {
     "report": report_,
     "nano": nano,
     "readiness": readiness_,
+    "fetch": fetch_,
     "doctor": doctor_,
 }

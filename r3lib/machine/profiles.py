@@ -1,4 +1,5 @@
-"""Profiles by name: `nano` runs anywhere; the others want a GPU. Any field can be set from the command line.
+"""Profiles by name: `nano` runs anywhere, `smol` where a real model of 135 million parameters is worth an hour; the
+others want a GPU. Any field can be set from the command line.
 
 Memory and time are measured figures or None ("not measured").
 """
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from r3lib.config import ARMS, Profile
-from r3lib.files import DATA, R3Error
+from r3lib.files import CACHE, DATA, R3Error
 
 JOBS = ("vanilla", *ARMS, "probes")  # vanilla: no training; probes: `r3lib.measure.probes`
 
@@ -43,6 +44,25 @@ PROFILES = {
             hub_data=False,
             memory_gb=2.4,  # benchmarks/results/reproduce.json
             minutes=4.9,
+        ),
+        Profile(
+            "smol",
+            str(CACHE / "SmolLM2-135M-Instruct"),
+            dtype="float32",
+            prompts_per_step=8,
+            micro_batch=8,
+            steps=12,
+            learning_rate=5e-4,
+            beta=0.02,
+            temperature=0.7,
+            attempt_tokens=48,
+            reflection_tokens=48,
+            retry_tokens=48,
+            failure_samples=2,
+            train_problems=100,
+            test_problems=100,
+            rollout_batch_size=64,
+            hub_data=False,
         ),
         Profile(
             "t4",
@@ -78,6 +98,7 @@ MODEL_SETTINGS: dict[str, dict] = {"r3-pico": {"four_bit": False}}
 
 # what another task than Countdown needs otherwise
 TASK_SETTINGS: dict[tuple[str, str], dict] = {
+    ("smol", "function_calling"): {"attempt_tokens": 96, "retry_tokens": 96, "prompts_per_step": 4, "micro_batch": 4},
     ("nano", "function_calling"): {
         "model": str(DATA / "r3-nano-calls"),
         "attempt_tokens": 128,

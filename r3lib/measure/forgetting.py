@@ -15,9 +15,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from r3lib.config import Profile
 from r3lib.files import DATA, R3Error, write_text
+from r3lib.measure.stats import paired_difference
 from r3lib.pages import tables
 from r3lib.problems import splits
-from r3lib.stats import paired_difference
 
 FOLDER = DATA / "harness"
 OFFLINE = ("r3_countdown", "r3_function_calling", "r3_text")

@@ -22,10 +22,10 @@ from r3lib.config import Profile
 from r3lib.conversation import Conversation
 from r3lib.files import DATA, read_jsonl
 from r3lib.loop import Loop
+from r3lib.measure.stats import wilson
 from r3lib.nano import calls, corpus
 from r3lib.pages import report, tables
 from r3lib.problems import countdown, countdown_data, function_calling_data
-from r3lib.stats import wilson
 from r3lib.tasks import Task
 
 

@@ -18,10 +18,10 @@ from safetensors import safe_open
 
 from r3lib.config import ARMS, R3
 from r3lib.files import DATA, RESULTS, R3Error, read_json
+from r3lib.measure.stats import mean_interval, paired_difference
 from r3lib.pages import paper, report
 from r3lib.pages.report import Run, matrix
 from r3lib.pages.tables import markdown
-from r3lib.stats import mean_interval, paired_difference
 
 CONTROLS = {
     "blind": "told that it was wrong",

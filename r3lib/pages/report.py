@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from r3lib.files import R3Error, read_json, write_text
+from r3lib.measure.stats import mean_interval, paired_difference
 from r3lib.outcomes import METRICS, Outcomes, load_outcomes
 from r3lib.pages.tables import markdown
-from r3lib.stats import mean_interval, paired_difference
 
 COLUMNS = tuple("task model profile arm trained seed temperature metric n mean low high commit".split())
 KIND = ("task", "model", "profile", "arm", "trained", "temperature")  # runs that differ in these are not averaged
@@ -75,7 +75,7 @@ def matrix(runs: Iterable[Run], trained: bool, temperature: float, arm: str) -> 
 
 
 def interval(values: np.ndarray) -> tuple[float, float, float] | None:
-    """Mean and 95 % interval of (seeds, problems), `r3lib.stats.mean_interval`.
+    """Mean and 95 % interval of (seeds, problems), `r3lib.measure.stats.mean_interval`.
 
     None if it was not run, or some seed has no problem that counts (all are NaN).
     """
