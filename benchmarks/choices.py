@@ -26,7 +26,7 @@ import torch
 from transformers import DynamicCache, StaticCache
 from trl import GRPOTrainer
 
-from r3lib import failures, grpo, models, nf4_cpu
+from r3lib import failures, folded, grpo, models
 from r3lib.config import Profile
 from r3lib.conversation import Conversation, prompt_ids
 from r3lib.files import read_jsonl, write_json
@@ -75,7 +75,7 @@ class Staying(Conversation):
 
 @contextmanager
 def each_token_unpacks():
-    with mock.patch.object(nf4_cpu, "unpacked", lambda model: nullcontext()):
+    with mock.patch.object(folded, "folded", lambda model: nullcontext()):
         yield
 
 
@@ -202,7 +202,7 @@ def tokens(profile: Profile, model, tokenizer, problems, count: int, repeats: in
         static.reset()
         write(compiled, static, True)
 
-    with nf4_cpu.unpacked(model):
+    with folded.folded(model):
         began = time.perf_counter()
         fast()
         compiling = time.perf_counter() - began

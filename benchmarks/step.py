@@ -9,8 +9,9 @@ The share of the compute bound is the arithmetic that a step cannot do without (
 that must be read once, and twice that again for the tokens that are trained), over what the machine multiplies in the
 same time.
 
-Usage: python benchmarks/step.py [--pairs 3] [--model HUB_NAME]. Without --model: r3-nano on Countdown, on the CPU. With
-one: that model's shape with random weights, on a GPU. Writes the case into benchmarks/results/step.json.
+Usage: python benchmarks/step.py [--pairs 3] [--model NAME]. Without --model: r3-nano on Countdown, on the CPU. smollm2:
+SmolLM2-135M-Instruct (`python -m r3lib fetch smollm2`), on the CPU, whose every second retry is called right. A name of
+the hub's: that model's shape with random weights, on a GPU. Writes the case into benchmarks/results/step.json.
 """
 
 from __future__ import annotations
@@ -46,11 +47,16 @@ from verifier import machine, spread
 
 RESULT = Path(__file__).parent / "results" / "step.json"
 STEPS = 3
+REAL = "smollm2"
 SEED = 0
 
 
 def case(folder: Path, toy: bool = False) -> tuple[Profile, Task]:
     """The settings and the task of a case, whose model and failures `prepare` put into `folder`."""
+    if (folder / REAL).exists():
+        countdown = splits.TASKS["countdown"]
+        profile = replace(PROFILES["smol"], steps=STEPS, prompts_per_step=4, train_problems=20)
+        return profile, countdown._replace(verify=fit.half_right().verify)
     if (folder / "model").exists():
         return replace(PROFILES["rtx12"], model=str(folder / "model"), steps=STEPS), fit.half_right()
     small = (
@@ -63,7 +69,9 @@ def case(folder: Path, toy: bool = False) -> tuple[Profile, Task]:
 
 def prepare(folder: Path, model_name: str | None, toy: bool) -> None:
     """What both runs start from: a model of the shape, or r3-nano's own failures."""
-    if model_name:
+    if model_name == REAL:
+        (folder / REAL).touch()
+    elif model_name:
         fit.make(families.known()[model_name].full(), folder / "model")
         profile, _ = case(folder)
         fit.failures_for(profile, models.load_tokenizer(profile.model)).save_to_disk(folder / "failures")
@@ -239,7 +247,7 @@ def measure(folder: Path, pairs: int, toy: bool) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--model", choices=families.known(), help="a real model's shape, on a GPU")
+    parser.add_argument("--model", choices=[REAL, *families.known()], help="real weights, or a shape on a GPU")
     parser.add_argument("--toy", action="store_true", help="a batch of eight, to try the script; nothing is written")
     parser.add_argument("--run", choices=("r3", "stock"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -247,7 +255,7 @@ def main() -> None:
     if options.run:
         print(json.dumps(one(options.run, options.folder, options.toy)))
         return
-    if options.model and not torch.cuda.is_available():
+    if options.model not in (None, REAL) and not torch.cuda.is_available():
         sys.exit("No GPU that torch can use: `python -m r3lib doctor` says why. Without --model r3-nano is measured.")
     with tempfile.TemporaryDirectory(prefix="r3-") as scratch:
         prepare(Path(scratch), options.model, options.toy)

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from r3lib import nf4_cpu, prompts
+from r3lib import folded, prompts
 from r3lib.tasks import Task
 
 SPANS = ("prompt", "attempt", "reflection_prompt", "reflection", "retry_prompt", "retry")
@@ -183,7 +183,7 @@ class Conversation:
         temperature 0 takes the most likely token; above 0 samples from the whole distribution.
         """
         draws = self._draws(span, max_new_tokens) if temperature else None
-        with nf4_cpu.unpacked(self.model):
+        with folded.folded(self.model):
             written = self._generate(max_new_tokens, temperature, draws)
         columns = torch.stack(written, 1).tolist()
         texts = []

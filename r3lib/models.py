@@ -22,7 +22,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from r3lib import files, nf4_cpu
+from r3lib import files, folded
 from r3lib.config import Profile
 from r3lib.files import R3Error
 
@@ -77,7 +77,7 @@ def load(profile: Profile, adapter: Path | None = None) -> tuple[PreTrainedModel
             f"Cannot load {profile.model} ({type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}). "
             + advice
         ) from error
-    nf4_cpu.prepare(model)
+    folded.prepare(model)
     check_cache(model)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

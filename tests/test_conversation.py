@@ -11,7 +11,7 @@ import torch
 import trl
 from peft import get_peft_model
 
-from r3lib import models, nf4_cpu, prompts
+from r3lib import folded, models, prompts
 from r3lib.conversation import SPANS, Conversation, Transcript, prompt_ids, rendered
 from r3lib.files import DATA, read_jsonl
 from r3lib.loop import Loop
@@ -332,26 +332,39 @@ def test_rows_that_end_leave_the_batch_and_come_back(either, problems):
     assert conversation._mask.sum(1).tolist() == [len(t.ids) for t in conversation.transcripts]
 
 
-def test_unpacked_layers_are_those_of_nf4(nano, problems):
-    """Inside `unpacked` the logits are the same, with an adapter on and off; afterwards the layers are as before."""
-    base, tokenizer = nano
+@pytest.mark.parametrize("kind", ["nano", "tiny", "half"])
+def test_folded_layers_are_those_of_base_and_adapter(kind, request, problems):
+    """NF4, float32 and bfloat16 bases, the adapter on and off; afterwards the layers are as before."""
+    base, tokenizer = request.getfixturevalue("tiny" if kind == "half" else kind)
     ids = torch.tensor([prompt_ids(tokenizer, TASK.messages(problems[0]))])
-    model = get_peft_model(copy.deepcopy(base), models.lora(PROFILES["nano"]))
+    base = copy.deepcopy(base)
+    base = base.bfloat16() if kind == "half" else base
+    model = get_peft_model(base, models.lora(PROFILES["nano"]))
+    before = {name: p.detach().clone() for name, p in model.named_parameters() if "lora_" not in name}
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(0, 0.05)
         on = model(ids).logits
-        with nf4_cpu.unpacked(model):
-            on_unpacked = model(ids).logits
-            assert any("forward" in vars(module) for module in model.modules())
+        with folded.folded(model):
+            on_folded = model(ids).logits
+            adapted = [module for module in model.modules() if hasattr(module, "base_layer")]
+            assert adapted and all("forward" in vars(module) for module in adapted)
         with model.disable_adapter():
             off = model(ids).logits
-            with nf4_cpu.unpacked(model):
-                off_unpacked = model(ids).logits
+            with folded.folded(model):
+                off_folded = model(ids).logits
     assert (on - off).abs().max() > 0.1 and not any("forward" in vars(module) for module in model.modules())
-    torch.testing.assert_close(on_unpacked, on, atol=1e-3, rtol=1e-3)
-    torch.testing.assert_close(off_unpacked, off, atol=1e-3, rtol=1e-3)
+    close = dict(atol=0.2, rtol=0.05) if kind == "half" else dict(atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(on_folded, on, **close)
+    torch.testing.assert_close(off_folded, off, **close)
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters() if name in before)
+
+
+def test_a_gpu_without_room_leaves_the_layers_as_they_are(nano, monkeypatch):
+    monkeypatch.setattr(folded, "_room", lambda model, pairs: False)
+    with folded.folded(nano[0]):
+        assert not any("forward" in vars(module) for module in nano[0].modules())
 
 
 def test_the_seed_decides_what_is_sampled(tiny, problems):
