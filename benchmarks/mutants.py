@@ -5,7 +5,9 @@ from one that has imported torch, transformers and trl: that takes longer than m
 must pass the same tests, else nothing is proven. A mutant that hangs is caught; one that survives must be equivalent,
 and then mutants.toml says why.
 
-Usage: python benchmarks/mutants.py [--only WORDS] [--jobs 2]
+Each file's result is written when its mutants have ended, with the commit that they were made of.
+
+Usage: python benchmarks/mutants.py [--files conversation.py loop.py] [--only WORDS] [--jobs 2]
 """
 
 from __future__ import annotations
@@ -19,12 +21,13 @@ import sys
 import tempfile
 import time
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing import connection, get_context
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent  # no module of r3lib is imported before the children have ended
+ROOT = Path(__file__).resolve().parent.parent  # this process imports no module of r3lib
 LIST, RESULT = Path(__file__).with_suffix(".toml"), Path(__file__).parent / "results" / "mutants.json"
 LIMIT = 600  # seconds for the tests of one mutant
 PASSED, FAILED, INTERRUPTED = 0, 1, 2  # pytest's exit codes; a test that plays a kill may interrupt it
@@ -139,30 +142,37 @@ def judge(mutants: list[Mutant], jobs: int, scratch: Path) -> Iterator[tuple[Mut
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="", help="a file, or words of what a mutant breaks; nothing is written")
+    parser.add_argument("--files", nargs="+", help="mutants of these files alone")
+    parser.add_argument("--only", default="", help="words of what a mutant breaks; nothing is written")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time, of one thread each")
     options = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     os.environ |= {"HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}  # as in tests/conftest.py
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # nbval alone takes a second to import
-    mutants = [one for one in listed() if options.only in f"{one.file}: {one.breaks}"]
+    mutants = [one for one in listed() if options.only in one.breaks and one.file in (options.files or one.file)]
     for mutant in mutants:
         mutant.patched()
     import_heavy()
-    began, results = time.monotonic(), {}
+    left = Counter(one.file for one in mutants)
+    found: dict[str, dict[str, list]] = {file: {"caught": [], "survived": []} for file in left}
     with tempfile.TemporaryDirectory(prefix="r3-mutants-") as scratch:
         for mutant, code, name, seconds in judge(controls(mutants) + mutants, options.jobs, Path(scratch)):
             word = "caught" if code != PASSED else "SURVIVED" if mutant.file else "passed"
             print(f"{word:8} {seconds:4.0f} s  {mutant.file}: {mutant.breaks}  {name}", flush=True)
-            results[mutant.file, mutant.old, mutant.new] = code, name
-    files: dict[str, dict[str, list]] = {one.file: {"caught": [], "survived": []} for one in mutants}
-    for mutant in mutants:
-        code, name = results[mutant.file, mutant.old, mutant.new]
-        if code == PASSED:
-            files[mutant.file]["survived"].append({"breaks": mutant.breaks, "equivalent": mutant.equivalent})
-        else:
-            files[mutant.file]["caught"].append({"breaks": mutant.breaks, "by": name})
-    report(files, time.monotonic() - began, write=not options.only)
+            if not mutant.file:
+                continue
+            if code == PASSED:
+                found[mutant.file]["survived"].append({"breaks": mutant.breaks, "equivalent": mutant.equivalent})
+            else:
+                found[mutant.file]["caught"].append({"breaks": mutant.breaks, "by": name})
+            left[mutant.file] -= 1
+            if not left[mutant.file] and not options.only:
+                child = get_context("fork").Process(target=write, args=(mutant.file, found[mutant.file]))
+                child.start()
+                child.join()
+    survived = [one for own in found.values() for one in own["survived"]]
+    print(f"{sum(len(own['caught']) for own in found.values())} caught, {len(survived)} survived")
+    sys.exit(any(not one["equivalent"] for one in survived))
 
 
 def import_heavy() -> None:
@@ -175,18 +185,17 @@ def import_heavy() -> None:
     from trl import GRPOConfig, GRPOTrainer  # noqa: F401
 
 
-def report(files: dict[str, dict], seconds: float, write: bool) -> None:
-    """Write the result. Exits with 1 if a mutant survived that has no explanation."""
+def write(file: str, found: dict[str, list]) -> None:
+    """Put one file's result beside those of the others. In a child: this process must never import r3lib."""
     from verifier import machine
 
-    from r3lib.files import write_json
+    from r3lib.files import read_json, write_json
     from r3lib.record import commit
 
-    survived = [one for own in files.values() for one in own["survived"]]
-    print(f"{sum(len(own['caught']) for own in files.values())} caught, {len(survived)} survived")
-    if write:
-        write_json(RESULT, {"machine": machine(), "commit": commit(), "seconds": round(seconds), "files": files})
-    sys.exit(any(not one["equivalent"] for one in survived))
+    files = read_json(RESULT)["files"] if RESULT.exists() else {}
+    known = dict.fromkeys(one.file for one in listed())
+    files = {name: one for name, one in (files | {file: {"commit": commit()} | found}).items() if name in known}
+    write_json(RESULT, {"machine": machine(), "files": {name: files[name] for name in known if name in files}})
 
 
 if __name__ == "__main__":

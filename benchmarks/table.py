@@ -195,17 +195,17 @@ def mutants() -> str:
         return "*not run as a whole yet: `make mutants`*"
     count = {file: (len(one["caught"]), len(one["survived"])) for file, one in found["files"].items()}
     count["all"] = tuple(map(sum, zip(*count.values())))
+    commits = {file: one["commit"] for file, one in found["files"].items()}
     table = tables.markdown(
-        ["file of r3lib", "mutants", "caught", "survived"],
-        [[file, str(caught + survived), str(caught), str(survived)] for file, (caught, survived) in count.items()],
+        ["file of r3lib", "mutants", "caught", "survived", "commit"],
+        [[file, str(sum(both)), *map(str, both), commits.get(file, "")] for file, both in count.items()],
     )
     left = [
         f"- {file}: {one['breaks']}. {one['equivalent'] or 'Not explained'}."
         for file, own in found["files"].items()
         for one in own["survived"]
     ]
-    told = f"{where(found)}, {found['seconds'] / 60:.0f} minutes, commit {found['commit']}."
-    return "\n\n".join([table, *(["\n".join(["What survived:", "", *left])] if left else []), told])
+    return "\n\n".join([table, *(["\n".join(["What survived:", "", *left])] if left else []), f"{where(found)}."])
 
 
 def plan(price: float) -> str:
