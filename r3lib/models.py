@@ -137,10 +137,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
 
 
 def with_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """Put a trained adapter on the base model; where the folder holds a whole trained model, that in its place.
-
-    Raises R3Error if it is missing or damaged.
-    """
+    """The base model with a trained adapter on it, or the whole trained model in a folder; R3Error if damaged."""
     try:
         if (folder / "config.json").exists():
             return type(model).from_pretrained(folder, dtype="auto").to(model.device).eval()
