@@ -182,11 +182,12 @@ def needed_operations(profile: Profile, weights: int, prompt: float, reflection:
     """Arithmetic that one step cannot do without; lengths are mean tokens, `weights` those of the linear layers.
 
     Rollout: each prompt once, then reflections, retry prompts and retries. Training: prompts and reflections forward
-    under the adapter and without it, and backward through the activations (the base's weights get no gradient).
+    under the adapter and without it, and backward through the activations (the base's weights get no gradient; where
+    all are trained they do).
     """
     group = profile.prompts_per_step * profile.num_generations
     read = profile.prompts_per_step * prompt + group * reflection
-    return 2 * weights * (read + group * retry + 3 * read)
+    return 2 * weights * (read + group * retry + (3 if profile.lora_rank else 4) * read)
 
 
 def summary(runs: list[dict]) -> dict:

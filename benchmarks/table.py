@@ -13,7 +13,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from r3lib.files import ROOT, read_json
+from r3lib.files import DATA, ROOT, read_json
 from r3lib.machine import families
 from r3lib.machine.profiles import PROFILES
 from r3lib.pages import report, tables
@@ -24,7 +24,7 @@ import intervals as simulated
 from step import needed_operations
 
 RESULTS = Path(__file__).parent / "results"
-PROMPT, AGAIN = 700, 350  # tokens assumed of a failed conversation and of the task asked again (families.estimate)
+AGAIN = 350  # tokens assumed of the task asked again, tools and all
 H100 = 989e12  # operations a second in bfloat16, dense, by its maker's data sheet
 NONE = "not measured"
 
@@ -228,7 +228,10 @@ def plan(price: float) -> str:
             if name in families.known():
                 weights = sum(shape.numel() for shape in families.size(name).linear)
                 settings = replace(paper, num_generations=group)
-                needed = needed_operations(settings, weights, PROMPT, reflection, retry) * paper.steps
+                needed = (
+                    needed_operations(settings, weights, families.TASK + paper.attempt_tokens, reflection, retry)
+                    * paper.steps
+                )
                 sampled = f"{batch * (reflection + paper.retry_tokens) * paper.steps / 1e9:.1f}"
                 bound = f"{needed / 1e18:,.0f}", f"{needed / H100 / 3600:,.0f}"
             else:
@@ -240,14 +243,19 @@ def plan(price: float) -> str:
 
 
 def preparation() -> str:
-    """One sentence: what the failure set costs in answers, beside what training samples."""
-    paper = PROFILES["paper"]
-    answers = paper.train_problems * paper.failure_samples
+    """What the failure set would cost in answers at the paper's full numbers, and what the profile asks instead."""
+    profile, told = PROFILES["paper"], read_json(DATA / "paper" / "training.json")
+    known = {row["name"]: row["value"] for part in ("failure_set", "data") for row in told[part] if "value" in row}
+    problems, samples, used = (known[name] for name in ("countdown train", "failure_samples", "size"))
+    answers = problems * samples
     return (
-        f"The failure set first: {paper.train_problems:,} problems with up to {paper.failure_samples} answers each are "
-        f"{answers / 1e6:.1f} million answers of at most {paper.attempt_tokens} tokens, "
-        f"{answers * paper.attempt_tokens / 1e9:.1f} billion tokens, more than all that training samples. Fewer "
-        "answers to each problem (`failure_samples`) are the first thing to save."
+        f"The failure set first: up to {samples} answers to each of {problems:,} problems would be "
+        f"{answers / 1e6:.1f} million answers of at most {profile.attempt_tokens:,} tokens, "
+        f"{answers * profile.attempt_tokens / 1e9:.1f} billion tokens, more than all that training samples: out of "
+        f"reach. The author says that sets of some {used[0]:,} to {used[1]:,} samples were used. The profile asks "
+        f"{profile.failure_samples} answers to each of {profile.train_problems:,} problems, "
+        f"{profile.failure_samples * profile.train_problems:,}; a model that is right 6 times in a hundred leaves "
+        f"{0.94 * profile.failure_samples * profile.train_problems:,.0f} failures."
     )
 
 

@@ -54,7 +54,7 @@ class Profile:
     arm: Arm = R3
     dtype: str = "bfloat16"
     four_bit: bool = True
-    lora_rank: int = 16
+    lora_rank: int | None = 16  # None: no adapter, all weights are trained
     num_generations: int = 8  # reflections per failure (paper: 8 to 14)
     prompts_per_step: int = 16  # failures per optimizer step (paper: 256)
     micro_batch: int = 8  # sequences per forward-backward
@@ -72,8 +72,9 @@ class Profile:
     rollout_batch_size: int = 32  # conversations written at once: memory and speed; it changes no draw
     vllm: str | None = None  # who writes the reflections in training: None, this process; TRL's "colocate" or "server"
     hub_data: bool = True  # problems from the paper's data set on the hub, else those in data/
-    memory_gb: float | None = None
-    minutes: float | None = None
+    gpu: str | None = None  # the card that it is made for (r3lib.machine.profiles.CARDS), None if it needs none
+    memory_gb: float | None = None  # measured
+    minutes: float | None = None  # measured
 
     def __post_init__(self) -> None:
         least = {"num_generations": 2, "learning_rate": 0, "beta": 0, "temperature": 0, "memory_gb": 0, "minutes": 0}
@@ -83,6 +84,8 @@ class Profile:
         for name, known in (("dtype", ("float32", "bfloat16", "float16")), ("vllm", (None, "colocate", "server"))):
             if getattr(self, name) not in known:
                 raise R3Error(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(map(str, known))}.")
+        if self.lora_rank is None and self.four_bit:
+            raise R3Error("Weights held in NF4 cannot be trained; add `--set four_bit=false`, or set lora_rank.")
         if self.vllm and self.four_bit:
             raise R3Error(
                 "vLLM gets the weights with the adapter merged in, which NF4 weights cannot take without loss; add "
@@ -100,14 +103,9 @@ class Profile:
         """`base` as one folder name: "Qwen--Qwen2.5-7B-Instruct"."""
         return re.sub(r"[/\\:]+", "--", self.base).strip("-")
 
-    def fits(self) -> str:
-        memory = f"{self.memory_gb:.1f} GB" if self.memory_gb else "not measured"
-        minutes = f"{self.minutes:.0f} min" if self.minutes else "not measured"
-        return f"memory {memory}, time {minutes}"
-
     def settings(self) -> dict[str, Any]:
         """What a profile sets and a result may depend on, for the record beside it."""
-        left_out = ("model", "arm", "rollout_batch_size", "memory_gb", "minutes")
+        left_out = ("model", "arm", "rollout_batch_size", "gpu", "memory_gb", "minutes")
         return {k: v for k, v in asdict(self).items() if k not in left_out and v is not None}
 
 

@@ -26,7 +26,6 @@ os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
 import torch
 from datasets import Dataset
-from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, set_seed
 from trl import GRPOConfig, GRPOTrainer
 
@@ -222,18 +221,19 @@ def train(
     whole_transcript: bool = False,
     save_steps: int = 10,
     fresh: bool = False,
-) -> PeftModel:
+) -> PreTrainedModel:
     """Run `profile.steps` steps of GRPO on the reflections and save the adapter to `out/adapter`.
 
-    model: the quantized base from `r3lib.models.load`. A killed run resumes from its last whole checkpoint in `out`,
-    with optimizer, adapter and random states, to the same adapter; a finished one is loaded. If `out` was made by
-    anything else, raises R3Error or, if `fresh`, deletes it. Under `accelerate launch` every process calls this with
-    the same arguments; the first writes. Paper: KL 0.001, cosine, warm-up 0.03.
+    model: the base from `r3lib.models.load`. Where all its weights are trained (no `lora_rank`), in float32, TRL loads
+    the base once more for the KL term, and the whole model is saved in the adapter's place. A killed run resumes from
+    its last whole checkpoint in `out`, with optimizer, weights and random states, to the same weights; a finished one
+    is loaded. If `out` was made by anything else, raises R3Error or, if `fresh`, deletes it. Under `accelerate launch`
+    every process calls this with the same arguments; the first writes. Paper: KL 0.001, cosine, warm-up 0.03.
     """
     out, state, arm = Path(out), models.processes(), profile.arm
     rows = training_rows(task, failures, arm)
     made = record.make(task, profile, check_seed(seed), arm=arm.name, failures=fingerprint([*rows["prompt"]]))
-    if record.reusable(out, made, record.TRAINING, fresh) and (out / "adapter" / "adapter_config.json").exists():
+    if record.reusable(out, made, record.TRAINING, fresh) and (out / "adapter" / "record.json").exists():
         return models.with_adapter(model, out / "adapter")
     if len(rows) < profile.prompts_per_step:
         raise R3Error(
@@ -255,24 +255,26 @@ def train(
         reward_funcs=retry_reward(task, arm.wrong),
         args=trl_config(profile, out, seed, save_steps=save_steps, gradient_checkpointing=model.device.type == "cuda"),
         train_dataset=in_order(rows.remove_columns("answer"), profile.steps * profile.prompts_per_step, seed),
-        peft_config=models.lora(profile),
+        peft_config=models.lora(profile) if profile.lora_rank else None,
         rollout_func=rollout,
         callbacks=[Progress(log, rollout, arm.wrong), Manifest()],
     )
     trainer.remove_callback(PrinterCallback)
     for parameter in trainer.model.parameters():
-        if parameter.requires_grad:  # TRL casts a new adapter over NF4 to bfloat16, a resumed one stays float32
+        if parameter.requires_grad:  # in bfloat16, as TRL casts a new adapter over NF4, small steps round to none
             parameter.data = parameter.data.float()
     partial = out / "adapter.partial"
     with models.memory_explained(profile), writing(out, "the same command resumes from the last whole checkpoint"):
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        model.config.use_cache = True  # it is saved with a whole model, and training has turned it off
         trainer.save_model(str(partial))
     if state.is_main_process:
-        (partial / "README.md").unlink()  # TRL's; r3lib.pages.card writes one that tells the results
-        saved = partial / "adapter_config.json"
-        name = Path(profile.base).name if Path(profile.base).is_absolute() else profile.base
-        base = {"base_model_name_or_path": name}  # not the folder it lay in on this machine
-        write_json(saved, read_json(saved) | base)
+        (partial / "README.md").unlink(missing_ok=True)  # PEFT's; r3lib.pages.card writes one that tells the results
+        if profile.lora_rank:
+            saved = partial / "adapter_config.json"
+            name = Path(profile.base).name if Path(profile.base).is_absolute() else profile.base
+            base = {"base_model_name_or_path": name}  # not the folder it lay in on this machine
+            write_json(saved, read_json(saved) | base)
         write_json(partial / "record.json", made)  # goes with the adapter wherever it is copied
         shutil.rmtree(out / "adapter", ignore_errors=True)
         partial.rename(out / "adapter")

@@ -81,9 +81,9 @@ def load(profile: Profile, adapter: Path | None = None) -> tuple[PreTrainedModel
     check_cache(model)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    model.config.use_cache = True
     if adapter is not None:
         model = with_adapter(model, adapter)
+    model.config.use_cache = True
     return model.eval(), tokenizer
 
 
@@ -159,9 +159,11 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     return (PreTrainedTokenizerFast if plain else AutoTokenizer).from_pretrained(name, padding_side="left")
 
 
-def with_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
-    """Put a trained adapter on the base model; raises R3Error if the adapter is missing or damaged."""
+def with_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """The base model with a trained adapter on it, or the whole trained model in a folder; R3Error if damaged."""
     try:
+        if (folder / "config.json").exists():
+            return type(model).from_pretrained(folder, dtype="auto").to(model.device).eval()
         return PeftModel.from_pretrained(model, folder).eval()
     except Exception as error:
         raise R3Error(

@@ -50,12 +50,12 @@ def test_the_hub_gets_every_figure_of_the_trained_model(stored, tmp_path):
     card.write_card(tmp_path, chosen, runs, "someone/adapter")
     data = ModelCard.load(tmp_path / "README.md").data
     rows = [row for row in report.summary_rows(runs) if row["trained"] and row["seed"] == 0]
-    assert data.model_name == "adapter" and len(data.eval_results) == len(rows) == 16
+    assert data.model_name == "adapter" and len(data.eval_results) == len(rows) == 20
     for found, row in zip(data.eval_results, rows):
         assert found.metric_value == pytest.approx(row["mean"], abs=1e-4) and found.dataset_type == task
         assert found.metric_args == {"temperature": row["temperature"], "n": row["n"]}
     names = {found.metric_name for found in data.eval_results}
-    assert len(names) == 16 and "first try, temperature 0" in names
+    assert len(names) == 20 and "first try, temperature 0" in names
 
 
 @pytest.mark.parametrize("name", ["nano", "nano:r3-pico"])
@@ -77,6 +77,15 @@ def test_a_real_model_is_named_with_its_licence(stored, monkeypatch):
     assert all(data["base_model"] == name for name, data in found.items())
     assert [data["license"] for data in found.values()] == ["apache-2.0", "other", "llama3.2"]
     assert found["Qwen/Qwen2.5-3B-Instruct"]["license_name"] == "qwen-research"
+
+
+def test_a_model_whose_weights_were_all_trained_is_no_adapter(stored):
+    chosen, runs, _ = stored
+    text = card.card(dataclasses.replace(chosen, four_bit=False, lora_rank=None), runs, "a/b")
+    assert "all weights trained with the R3 kit" in text and 'from_pretrained("a/b")' in text
+    assert "LoRA" not in text and "PeftModel" not in text
+    data = ModelCard(text).data.to_dict()
+    assert data["library_name"] == "transformers" and "lora" not in data["tags"]
 
 
 def test_a_run_that_is_not_finished_has_no_card(stored):

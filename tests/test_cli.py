@@ -44,6 +44,7 @@ QUICK = {
     "reproduce --set steps=4.5": (1, "'4.5' cannot be steps, which takes int."),
     "reproduce --set steps=0": (1, "steps is 0; it must be at least 1."),
     "reproduce --set dtype=int8": (1, "dtype is 'int8'; choose one of float32"),
+    "reproduce --set lora_rank=none": (1, "NF4 cannot be trained; add `--set four_bit=false`"),
 }
 
 
@@ -57,6 +58,25 @@ def test_what_can_be_known_is_answered_at_once(words):
     assert done.returncode == code and told in (done.stdout if code == 0 else done.stderr), done.stderr
     assert "Traceback" not in done.stderr and (code == 0 or done.stderr.count("\n") == 1)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
+
+
+@pytest.mark.skipif(cli.gpu(), reason="there is a GPU")
+def test_a_profile_that_needs_a_gpu_is_refused_at_once_without_one(monkeypatch):
+    """Naming the GPU, what runs here, and the way for those who want the CPU to try; nano is not asked for one."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    monkeypatch.setenv("R3_PROFILE", "rtx12")
+    done = command("reproduce")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    for word in ("rtx12 needs a GPU (RTX 3060 with 12 GB, or better)", "profile nano runs here", "--set gpu=none"):
+        assert word in done.stderr
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
+    parse = cli.parser().parse_args
+    cli.check(parse(["reproduce", "--set", "gpu=none"]))
+    cli.check(parse(["experiment", "--profile", "nano"]))
+    for name in ("t4", "rtx24-long", "paper", "rtx12:Qwen/Qwen3-4B"):
+        with pytest.raises(R3Error, match="needs a GPU"):
+            cli.check(parse(["experiment", "--profile", name]))
 
 
 def test_every_setting_can_be_set_by_name_and_type():

@@ -10,6 +10,7 @@ import pytest
 from r3lib.files import R3Error, write_json
 from r3lib.outcomes import RETRIES, Outcomes, outcomes_path
 from r3lib.pages import compare, paper, plots
+from r3lib.pages.report import matrix
 
 RATES = {"vanilla": 0.05, "r3": 0.4, "first": 0.1}  # of retries with the own reflection
 N, T = 300, 0.7
@@ -83,6 +84,11 @@ def test_the_table_has_every_arm_with_its_cost(results):
         "| first: plain GRPO on first answers",
     ]
     assert all("| 50 / 20 |" in row for row in rows)
+    head = table.splitlines()[2].split(" | ")
+    first, second = (head.index(f"{number} try follows the rules") for number in ("first", "second"))
+    assert all(row.split(" | ")[first].startswith("100.0 [") for row in rows)  # they miss the target, in the rules
+    follow = [100 * matrix(runs, runs[0].record["trained"], T, "second_follows").mean() for runs in arms.values()]
+    assert [float(row.split(" | ")[second].split()[0]) for row in rows] == pytest.approx(follow, abs=0.06)
     assert [row.split(" | ")[1] for row in rows] == ["0", "8", "11"]
 
 

@@ -66,6 +66,7 @@ def test_the_command_describes_this_machine(capsys):
     said = capsys.readouterr().out
     assert all(f"\n{name} " in said for name in PROFILES)
     assert torch.__version__ in said and "Use the profile" in said
+    assert f"({families.ESTIMATED})" in said and "(measured)" in said and "nothing estimated was measured" in said
 
 
 def test_out_of_memory_names_the_settings_to_lower():

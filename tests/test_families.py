@@ -36,6 +36,7 @@ PUBLISHED = {  # parameters in millions, as the models' cards and reports give t
     "meta-llama/Llama-3.1-8B-Instruct": 8_030,
     "microsoft/Phi-3.5-mini-instruct": 3_820,
     "HuggingFaceTB/SmolLM2-1.7B-Instruct": 1_710,
+    "HuggingFaceTB/SmolLM2-135M-Instruct": 134.5,
     "HuggingFaceTB/SmolLM3-3B": 3_080,
 }
 # one model of each architecture; grouped heads, ties and ropes differ
@@ -53,7 +54,7 @@ TRIED = (
 
 def test_every_profile_and_every_published_size_is_known():
     assert families.known().keys() == PUBLISHED.keys()
-    assert {p.model for p in PROFILES.values() if p.name != "nano"} <= families.known().keys()
+    assert {p.model for p in PROFILES.values() if p.gpu} <= families.known().keys()
     for name, millions in PUBLISHED.items():
         assert families.size(name).all / 1e6 == pytest.approx(millions, rel=0.015), name
 
@@ -72,6 +73,8 @@ def test_an_estimate_grows_with_what_it_is_made_of():
     profile = PROFILES["rtx12"]
     base = families.estimate(profile)
     assert 2 < base < 12
+    full = dataclasses.replace(profile, four_bit=False, lora_rank=None)
+    assert families.estimate(full) > 18 * families.size(profile.model).all / 2**30  # and the reference in 16 bits
     for change in (
         {"four_bit": False},
         {"lora_rank": 64},
@@ -80,6 +83,46 @@ def test_an_estimate_grows_with_what_it_is_made_of():
         {"reflection_tokens": 1024},
     ):
         assert families.estimate(dataclasses.replace(profile, **change)) > base, change
+
+
+def test_hours_grow_with_what_they_are_made_of():
+    profile = PROFILES["rtx12"]
+    base = families.hours(profile)
+    for change in (
+        {"steps": 240},
+        {"train_problems": 4000},
+        {"failure_samples": 16},
+        {"test_problems": 1000},
+        {"attempt_tokens": 512},
+        {"retry_tokens": 512},
+        {"reflection_tokens": 512},
+        {"rollout_batch_size": 32},
+        {"model": "Qwen/Qwen2.5-3B-Instruct"},
+        {"gpu": "Tesla T4 with 16 GB", "steps": 360},
+    ):
+        assert families.hours(dataclasses.replace(profile, **change)) > base, change
+    assert families.hours(profile, temperatures=2) > base
+    assert families.hours(dataclasses.replace(profile, four_bit=False)) < base  # nothing to unpack
+
+
+def test_hours_are_the_sum_that_is_stated():
+    """One step of one group in one batch, no evaluation to speak of: by hand."""
+    one = dict(train_problems=1, failure_samples=1, test_problems=1, steps=1, prompts_per_step=1)
+    profile = dataclasses.replace(PROFILES["rtx12"], **one, attempt_tokens=100, reflection_tokens=50, retry_tokens=100)
+    written = 0.8 * (100 + (50 + 100) + 2 * (100 + 50 + 6 * 100))  # failure set, rollout, vanilla and trained
+    weights = sum(shape.numel() for shape in families.size(profile.model).linear)
+    read = 8 * (200 + 0.8 * 150)
+    seconds = written * 28 * 1.9e-3 + read * 8 * weights / 10e12
+    assert families.hours(profile) == pytest.approx(seconds / 3600)
+
+
+@pytest.mark.parametrize("name", ["t4", "rtx12", "rtx24"])
+def test_a_first_table_comes_within_an_evening_and_there_is_a_long_run_beside(name):
+    assert 2 < families.hours(PROFILES[name]) < 3.5
+    if name != "t4":
+        long = PROFILES[f"{name}-long"]
+        assert long.model == PROFILES[name].model and families.hours(long) > 12
+    assert families.fits(PROFILES[name]).count(f"({families.ESTIMATED})") == 2
 
 
 @pytest.fixture(scope="module", params=TRIED, ids=lambda name: name.split("/")[1])

@@ -27,6 +27,7 @@ from r3lib.files import (
     write_text,
     writing,
 )
+from r3lib.machine import families
 from r3lib.machine.profiles import PROFILES, profile
 from r3lib.outcomes import Outcomes, load_outcomes
 from r3lib.problems import splits
@@ -150,8 +151,12 @@ def test_what_is_not_measured_is_said_to_be_so():
         chosen = profile("nano", task)
         assert (chosen.memory_gb, chosen.minutes) == (measured[task]["memory_gb"], measured[task]["minutes"]), task
     nothing = dataclasses.replace(PROFILES["nano"], memory_gb=None, minutes=None)
-    assert nothing.fits() == "memory not measured, time not measured"
-    assert dataclasses.replace(nothing, memory_gb=1.25, minutes=20.4).fits() == "memory 1.2 GB, time 20 min"
+    assert families.fits(nothing) == "memory not known, time not known"
+    measured = dataclasses.replace(PROFILES["rtx12"], memory_gb=1.25)
+    hours = f"time {families.hours(measured):.1f} h on RTX 3060 with 12 GB ({families.ESTIMATED})"
+    assert families.fits(measured) == f"memory 1.2 GB (measured), {hours}"
+    done = dataclasses.replace(measured, minutes=20.4)
+    assert families.fits(done) == "memory 1.2 GB (measured), time 20 min (measured)"
 
 
 @pytest.fixture

@@ -536,6 +536,14 @@ def test_trl_is_asked_for_the_papers_settings(small, tmp_path):
     assert (args.scale_rewards, unscaled.scale_rewards) == ("group", "none")
 
 
+@pytest.mark.parametrize(("micro_batch", "part"), [(1, 1), (3, 2), (4, 4), (100, 8)])
+def test_a_step_is_one_update_of_equal_parts(small, tmp_path, micro_batch, part):
+    """Eight rows in parts that divide them, no larger than the profile says."""
+    args = trainer_module.trl_config(changed(small, micro_batch=micro_batch), tmp_path, 0)
+    assert (args.per_device_train_batch_size, args.gradient_accumulation_steps) == (part, 8 // part)
+    assert args.generation_batch_size == 8
+
+
 THINKING = "<think>\nFirst 1 + 2 is 3.\n</think>\n\n<answer>1 + 2</answer>"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from r3lib.files import DATA, read_json
+from r3lib.machine.profiles import PROFILES, profile
 from r3lib.pages import paper, plots
 
 TASKS = ("countdown", "function_calling")
@@ -35,6 +37,40 @@ def test_a_gain_with_an_unverified_cell_is_unverified():
     rows = paper.gains(paper.load("function_calling"))["reflection, before training: vanilla 2nd − 1st try"]
     assert {row.model: row.verified for row in rows}["Qwen-2-1.5B-Instruct"]
     assert not {row.model: row.verified for row in rows}["Qwen-2-7B-Instruct"]
+
+
+@pytest.fixture
+def told() -> dict:
+    """Name -> what data/paper/training.json tells of it."""
+    found = read_json(DATA / "paper" / "training.json")
+    return {row["name"]: row for part in found.values() if isinstance(part, list) for row in part if "name" in row}
+
+
+def test_the_papers_profile_has_the_papers_settings(told):
+    chosen = PROFILES["paper"]
+    for name in ("learning_rate", "beta", "temperature", "steps"):
+        assert getattr(chosen, name) == told[name]["value"], name
+    assert chosen.prompts_per_step == told["failures"]["value"]
+    for task in TASKS:
+        assert profile("paper", task).test_problems == told[f"{task.replace('_', ' ')} test"]["value"]
+    calls = profile("paper", "function_calling")
+    assert (calls.model, calls.train_problems) == ("Qwen/Qwen2-1.5B-Instruct", told["function calling train"]["value"])
+
+
+def test_what_is_inferred_of_the_papers_settings_is_marked_so(told):
+    chosen = PROFILES["paper"]
+    lengths = {chosen.attempt_tokens, chosen.reflection_tokens, chosen.retry_tokens}
+    assert chosen.lora_rank is told["lora_rank"]["value"] is None and not chosen.four_bit
+    assert chosen.num_generations == told["num_generations"]["value"] and lengths == {told["new_tokens"]["value"]}
+    assert all(told[name]["marks"] == ["I"] for name in ("lora_rank", "num_generations", "new_tokens"))
+
+
+def test_the_papers_profile_makes_as_many_failures_as_its_author_used(told):
+    low, high = told["size"]["value"]
+    for task, most in (("countdown", high), ("function_calling", 1.3 * high)):
+        chosen = profile("paper", task)
+        right = next(row for row in paper.load(task)["rows"] if "1.5B" in row["model"])["vanilla_first"]["value"]
+        assert low <= chosen.train_problems * chosen.failure_samples * (1 - right / 100) <= most
 
 
 def test_the_plot_keeps_them_apart():

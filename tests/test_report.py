@@ -14,6 +14,7 @@ from r3lib.files import RESULTS, ROOT, R3Error, read_json, write_json
 from r3lib.measure.stats import wilson
 from r3lib.outcomes import RETRIES, Outcomes, load_outcomes, outcomes_path
 from r3lib.pages import page, plots, report, tables
+from r3lib.problems.splits import TASKS
 
 STORED = sorted(path.parent for path in RESULTS.rglob("table.md"))
 stored = pytest.mark.skipif(not STORED, reason="no stored results in this checkout")
@@ -62,6 +63,8 @@ def results(tmp_path):
 def test_summary_has_every_figure_with_its_interval(results):
     rows = report.summary_rows(report.collect(results))
     assert {r["metric"] for r in rows} == {
+        "first_follows",
+        "second_follows",
         "first_try",
         "second_try",
         "blind_retry",
@@ -107,6 +110,38 @@ def test_differences_find_the_planted_gain(results):
     assert np.mean(gain["by_seed"]) == pytest.approx(gain["mean"], abs=1e-6) and len(gain["by_seed"]) == 2
     control = rows["vanilla: own reflection − blind retry"]
     assert control["low"] < 0 < control["high"], "no gain was planted there"
+
+
+def test_format_is_told_apart_from_correctness(results):
+    """An answer with the wrong numbers breaks the rules, one that misses the target follows them, a right one too."""
+    path = outcomes_path(results / "seed0", True, 1.0)
+    record, found = load_outcomes(path)
+    found.kinds["first"] = ["correct" if ok else "wrong_numbers" for ok in found.right["first"]]
+    write_json(path, {**record, "outcomes": found.to_json()})
+    runs = report.collect(results)
+    first, right = (report.matrix(runs, True, 1.0, arm) for arm in ("first_follows", "first"))
+    assert np.array_equal(first[0], right[0]) and (first[1] == 1).all()
+    second = report.matrix(runs, True, 1.0, "second_follows")
+    assert np.array_equal(second, report.matrix(runs, True, 1.0, "second"))  # the others are wrong_numbers
+    cells = [report.percent(*report.interval(x)) for x in (first, second)]
+    for text, name in ((report.table(runs, 1.0), "first try follows the rules, right or not"),):
+        line = next(line for line in text.splitlines() if name in line)
+        assert line.endswith(f"| {cells[0]} |") and "| 100.0 [" in line
+    last = report.kinds_table(runs, 1.0).splitlines()[-1].split(" | ")
+    assert last[0] == "| **follows the rules**" and last[2] == cells[0] and last[4].rstrip(" |") == cells[1]
+    kinds = [line.split(" |")[0] for line in report.kinds_table(runs, 1.0).splitlines()[2:-1]]
+    assert kinds == ["| correct", "| missed target", "| wrong numbers"]
+
+
+def test_the_kinds_that_break_the_rules_are_the_tasks_own(problems):
+    calls = {"query": "Play it.", "tools": [{"name": "play", "description": "", "parameters": {}}]}
+    calls["answers"] = [{"name": "play", "arguments": {}}]
+    asked = {
+        TASKS["countdown"]: (problems[0], ("", "<answer>1 +</answer>", "<answer>1</answer>")),
+        TASKS["function_calling"]: (calls, ("", "no", "[{", "[]")),
+    }
+    broken = {task.verify(problem, text).kind for task, (problem, texts) in asked.items() for text in texts}
+    assert broken == report.BREAK
 
 
 def test_table_and_page_show_every_arm(results):

@@ -129,7 +129,7 @@ def test_a_profile_takes_another_model():
     shipped, hub = profile("nano:r3-nano-calls"), profile("rtx24:Qwen/Qwen2.5-7B-Instruct")
     assert (shipped.name, shipped.model) == ("nano-r3-nano-calls", str(DATA / "r3-nano-calls"))
     assert (hub.name, hub.model) == ("rtx24-Qwen--Qwen2.5-7B-Instruct", "Qwen/Qwen2.5-7B-Instruct")
-    assert hub.fits() == "memory not measured, time not measured"
+    assert hub.memory_gb is hub.minutes is None
     with pytest.raises(R3Error, match="one of them:MODEL"):
         profile("rtx99:Qwen/Qwen2.5-7B-Instruct")
 

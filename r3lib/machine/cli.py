@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shutil
 import signal
 import sys
 import warnings
@@ -15,7 +16,7 @@ os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
 from r3lib.config import ARMS, check_seed
 from r3lib.files import R3Error, writing
-from r3lib.machine.profiles import JOBS, assignments, override, profile
+from r3lib.machine.profiles import JOBS, PROFILES, assignments, override, profile
 from r3lib.problems import splits
 
 
@@ -42,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--profile",
             default=None,
-            help="nano, smol, t4, rtx12, rtx24 or paper, or one of them:MODEL (default: R3_PROFILE or nano)",
+            help=f"{', '.join(PROFILES)}, or one of them:MODEL (default: R3_PROFILE or nano)",
         )
         command.add_argument(
             "--set",
@@ -88,10 +89,25 @@ def check(options: argparse.Namespace) -> None:
     for name in tasks:
         splits.task(name)
         chosen = override(profile(options.profile, name), assignments(options))
+        if chosen.gpu and not gpu():
+            raise R3Error(
+                f"The profile {chosen.name} needs a GPU ({chosen.gpu}, or better), and torch can use none here; "
+                "the profile nano runs here, and `--set gpu=none` lets the CPU try."
+            )
         if options.command == "reproduce":
             override(chosen, [f"test_problems={options.test_problems}"])
     for seed in [options.seed] if options.command == "reproduce" else options.seeds:
         check_seed(seed)
+
+
+def gpu() -> bool:
+    """Whether torch can use a GPU. It takes seconds to import, so it is asked only where there is a driver."""
+    devices = ("nvidiactl", "kfd", "dxg")  # NVIDIA's, AMD's, and that of Linux inside Windows
+    if not shutil.which("nvidia-smi") and not any(Path("/dev", name).exists() for name in devices):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 KEPT = "what was finished is kept, and the same command resumes from there"

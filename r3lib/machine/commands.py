@@ -18,6 +18,7 @@ README = ROOT / "README.md"
 def reproduce(options: argparse.Namespace) -> None:
     """One seed of an experiment at the sampling temperature, then its table, plots and page, beside the stored runs."""
     from r3lib import experiment, models
+    from r3lib.machine import families
 
     task = splits.task(options.task)
     chosen = override(profile(options.profile, task.name), assignments(options))
@@ -25,7 +26,7 @@ def reproduce(options: argparse.Namespace) -> None:
     out = options.out / f"{task.name}-{chosen.slug}-seed{options.seed}"
     say = models.processes().print  # the first process alone
     say(f"{task.name} with {chosen.base}, seed {options.seed}, {chosen.test_problems} test problems, into {out}")
-    say(f"Profile {chosen.name}: {chosen.fits()}.")
+    say(f"Profile {chosen.name}: {families.fits(chosen)}.")
     problems, work, temperatures = (
         splits.train_and_test(task, chosen, options.seed),
         out / "work",

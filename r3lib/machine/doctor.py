@@ -1,7 +1,7 @@
 """What can this machine run? Its facts, and for each profile whether it runs here and what is in the way.
 
-Nothing is downloaded, loaded or changed. Memory is the profile's measured figure where there is one, else
-`families.estimate`, and the table says which.
+Nothing is downloaded, loaded or changed. Memory and time are the profile's measured figures where there are any, else
+`families.estimate` and `families.hours`, and the table says which.
 """
 
 from __future__ import annotations
@@ -67,11 +67,9 @@ def downloaded(model: str) -> bool:
     )
 
 
-def needs(profile: Profile) -> tuple[float, str]:
-    """GB that the profile needs (of the GPU; of main memory for nano) and whether that is measured or estimated."""
-    if profile.memory_gb:
-        return profile.memory_gb, "measured"
-    return families.estimate(profile), "estimate"
+def needs(profile: Profile) -> float:
+    """GB that the profile needs: of the GPU, or of main memory if it wants none."""
+    return profile.memory_gb or families.estimate(profile)
 
 
 def in_the_way(profile: Profile, here: Machine) -> list[str]:
@@ -89,10 +87,15 @@ def download_gb(model: str) -> float:
 
 def obstacles(profile: Profile, here: Machine) -> list[str]:
     """What is in the way apart from weights that need only be fetched."""
-    need, out = needs(profile)[0], []
-    if Path(profile.model).is_absolute():
+    need, out = needs(profile), []
+    if profile.gpu is None:
         if here.memory < need:
-            out.append(f"needs {need:.1f} GB of memory, {here.memory:.1f} are here: lower `rows` and `micro_batch`")
+            out.append(
+                f"needs {need:.1f} GB of memory, {here.memory:.1f} are here: lower `rollout_batch_size` and "
+                "`micro_batch`"
+            )
+        if not (Path(profile.model) / "config.json").exists():
+            out.append("its model is not here yet: `python -m r3lib fetch smollm2`")
         return out
     if here.gpu is None:
         if here.driver and here.cuda is None:
@@ -107,7 +110,7 @@ def obstacles(profile: Profile, here: Machine) -> list[str]:
         return out
     if here.gpu_memory * SPARE < need:
         out.append(
-            f"{here.gpu_memory:.1f} GB of the GPU are free, too little: lower `rows`, `micro_batch` "
+            f"{here.gpu_memory:.1f} GB of the GPU are free, too little: lower `rollout_batch_size`, `micro_batch` "
             "or the lengths, or take a smaller model"
         )
     if profile.dtype == "bfloat16" and not here.bf16:
@@ -123,7 +126,7 @@ def obstacles(profile: Profile, here: Machine) -> list[str]:
 
 def best(here: Machine) -> Profile:
     """The largest profile (they stand in that order) that only wants its weights fetched, else nano."""
-    fits = [p for p in PROFILES.values() if p.name != "paper" and not obstacles(p, here)]
+    fits = [p for p in PROFILES.values() if not p.name.endswith(("smol", "paper", "-long")) and not obstacles(p, here)]
     return fits[-1] if fits else PROFILES["nano"]
 
 
@@ -138,15 +141,17 @@ def text(here: Machine) -> str:
         "",
     ]
     for profile in PROFILES.values():
-        need, how = needs(profile)
-        what = "memory" if Path(profile.model).is_absolute() else "GPU memory"
-        minutes = f"{profile.minutes:.0f} min" if profile.minutes else "time not measured"
         reasons = in_the_way(profile, here)
         lines.append(
-            f"{profile.name:9} {Path(profile.model).name}: {need:.1f} GB of {what} ({how}), {minutes}. "
+            f"{profile.name:11} {Path(profile.model).name}: {'GPU ' * bool(profile.gpu)}{families.fits(profile)}. "
             + ("Runs here." if not reasons else "In the way:")
         )
-        lines += [f"{'':10}- {reason}" for reason in reasons]
+        lines += [f"{'':12}- {reason}" for reason in reasons]
     chosen = best(here)
     prefix = "" if chosen.name == "nano" else f"R3_PROFILE={chosen.name} "
-    return "\n".join([*lines, "", f"Use the profile {chosen.name}: {prefix}make reproduce"])
+    lines += [
+        "",
+        "The sums are in r3lib/machine/families.py; nothing estimated was measured.",
+        f"Use the profile {chosen.name}: {prefix}make reproduce",
+    ]
+    return "\n".join(lines)

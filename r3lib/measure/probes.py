@@ -119,7 +119,7 @@ def run(
         path = out / f"probes-{name}.json"
         if name == "transfer" and folder is None:
             continue
-        weights = hash_file(folder / "adapter_model.safetensors") if folder else None
+        weights = hash_file(next(folder.glob("*model.safetensors"))) if folder else None
         made = record.make(task, profile, seed, asked=name, n=len(test), problems=asked, adapter=weights)
         made["temperature"] = profile.temperature
         if record.reusable(path, made, record.JUDGING, fresh):

@@ -1,6 +1,7 @@
 """A trained adapter as the hub has them: its card, filled from the run's results, and the way there.
 
-The folder that `r3lib.grpo.train` leaves is in PEFT's layout already; this adds README.md. Nothing is sent anywhere
+The folder that `r3lib.grpo.train` leaves is in the hub's layout already (PEFT's, or a whole model's where all weights
+were trained); this adds README.md. Nothing is sent anywhere
 unless `push` is called (`--push-to-hub OWNER/NAME`).
 """
 
@@ -40,6 +41,7 @@ def card(profile: Profile, runs: list[report.Run], name: str) -> str:
         template_path=TEMPLATE,
         title=title,
         base=profile.base,
+        whole=profile.lora_rank is None,
         name=name,
         paper=PAPER,
         profile=preset if preset == profile.name else f"{preset}:{profile.base}",  # as `profiles.profile` takes it
@@ -52,6 +54,7 @@ def card(profile: Profile, runs: list[report.Run], name: str) -> str:
 
 def _metadata(profile: Profile, trained: list[report.Run], title: str) -> ModelCardData:
     """What the hub shows and searches: base model, licence, tags, and every figure of the trained model."""
+    whole = profile.lora_rank is None
     ours, known = (DATA / profile.base).is_dir(), read_json(DATA / "models.json").get(profile.model, {})
     licence = "apache-2.0" if ours else known.get("licence", "other").split()[0]
     on_hub = not Path(profile.model).is_absolute()
@@ -60,24 +63,24 @@ def _metadata(profile: Profile, trained: list[report.Run], title: str) -> ModelC
         model_name=title,
         eval_results=[_result(row) for run in trained for row in report.figures([run], run.record["seed"])],
         base_model=profile.model if on_hub else None,
-        library_name="peft",
+        library_name="transformers" if whole else "peft",
         license=licence if licence != "qwen-research" else "other",
         license_name=licence if licence == "qwen-research" else None,
         pipeline_tag="text-generation",
-        tags=["lora", "grpo", "r3", "self-reflection", PAPER, task.replace("_", "-")],
+        tags=[*["lora"] * (not whole), "grpo", "r3", "self-reflection", PAPER, task.replace("_", "-")],
     )
 
 
 def _result(row: dict) -> EvalResult:
     """A figure (`report.figures`) as the hub has them, as a fraction."""
-    labels = {arm: label for label, arm in (*report.ROWS, (report.LEAK, "leak"))}
+    labels, metric = {arm: label for label, arm in report.TABLE}, row["metric"]
     return EvalResult(
         task_type="text-generation",
         dataset_type=row["task"],
         dataset_name=f"{row['task'].replace('_', ' ')}, test problems",
         dataset_split="test",
-        metric_type="accuracy" if row["metric"] != "leak_rate" else "leak_rate",
-        metric_name=f"{labels[METRICS[row['metric']]]}, temperature {row['temperature']:g}",
+        metric_type=metric if metric in ("leak_rate", *report.FOLLOWS) else "accuracy",
+        metric_name=f"{labels[METRICS.get(metric, metric)]}, temperature {row['temperature']:g}",
         metric_value=round(row["mean"], 4),
         metric_args={"temperature": row["temperature"], "n": row["n"]},
     )
@@ -90,7 +93,10 @@ def write_card(adapter: Path, profile: Profile, runs: list[report.Run], name: st
 
 def keep(adapter: Path, folder: Path) -> None:
     """Copy what an adapter needs to be loaded, its record and its card, each whole or not at all."""
-    for name in ("adapter_config.json", "README.md", "record.json", "adapter_model.safetensors"):
+    names = ("adapter_config.json", "README.md", "record.json", "adapter_model.safetensors")
+    if not (adapter / names[0]).exists():  # a whole model
+        names = [path.name for path in adapter.iterdir() if path.name != "training_args.bin"]
+    for name in names:
         with whole(folder / name) as partial:
             shutil.copyfile(adapter / name, partial)
 
@@ -106,7 +112,7 @@ def push(adapter: Path, name: str) -> str:
         hub.upload_folder(
             repo_id=name,
             folder_path=adapter,
-            commit_message="Adapter and results of the R3 kit",
+            commit_message="Weights and results of the R3 kit",
             ignore_patterns=["training_args.bin"],  # names folders of this machine
         )
     except (HFValidationError, LocalTokenNotFoundError, HfHubHTTPError, OSError) as error:

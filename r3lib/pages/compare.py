@@ -142,12 +142,15 @@ def arms_table(arms: dict[str, list[Run]], temperature: float, trained_on: dict[
     return f"{caption}\n\n{markdown(head, rows)}"
 
 
-TRIES = "first try", "second try", "blind retry", "tokens a problem, second / blind"
+TRIES = (
+    *("first try", "second try", "blind retry", "first try follows the rules", "second try follows the rules"),
+    "tokens a problem, second / blind",
+)
 
 
 def _tries(runs: list[Run], temperature: float) -> list[str]:
     """The cells under `TRIES` of one model: shares in percent, and what the retries cost."""
-    found = [report.interval(_own(runs, temperature, arm)) for arm in ("first", "second", "blind")]
+    found = [report.interval(_own(runs, temperature, arm)) for arm in ("first", "second", "blind", *report.FOLLOWS)]
     spent = " / ".join(f"{tokens(runs, temperature, arm):.0f}" for arm in ("second", "blind"))
     return [*(report.percent(*each) for each in found), spent]
 

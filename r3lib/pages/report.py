@@ -38,6 +38,17 @@ ROWS = (
     ("second try, shuffled reflection", "shuffled"),
 )
 LEAK = "own reflections that contain a right answer"
+FOLLOWS = {"first_follows": "first", "second_follows": "second"}  # metric -> the try whose form it tells of
+# kinds of answers that break a task's rules; any other kind, correct or not, follows them, in tasks of one's own too
+BREAK = frozenset(("no_answer", "invalid_equation", "wrong_numbers", "no_call", "invalid_json"))
+TABLE = (  # label, metric or arm: format apart from correctness
+    ROWS[0],
+    ("first try follows the rules, right or not", "first_follows"),
+    ROWS[1],
+    ("second try follows the rules, right or not", "second_follows"),
+    *ROWS[2:],
+    (LEAK, "leak"),
+)
 OLD = " (made before records were kept)"
 
 
@@ -65,10 +76,13 @@ def collect(folder: Path) -> list[Run]:
 def matrix(runs: Iterable[Run], trained: bool, temperature: float, arm: str) -> np.ndarray:
     """Outcomes of one arm as (seeds, problems) of 0 and 1, seeds in order; empty if it was not run.
 
-    arm "leak": whether the own reflection gave a right answer away, NaN where the first try was right.
+    arm "leak": whether the own reflection gave a right answer away, NaN where the first try was right. One of FOLLOWS:
+    whether that answer follows the task's rules (a right first one stands for the second).
     """
     chosen = [r for r in runs if r.record["trained"] == trained and r.record["temperature"] == temperature]
     chosen.sort(key=lambda r: r.record["seed"])
+    if arm in FOLLOWS:
+        return np.array([[kind not in BREAK for kind in r.outcomes.kinds[FOLLOWS[arm]]] for r in chosen], float)
     if arm != "leak" and any(arm not in r.outcomes.right for r in chosen):
         return np.empty((0, 0))
     return np.array([r.outcomes.leak if arm == "leak" else r.outcomes.right[arm] for r in chosen], float)
@@ -101,7 +115,7 @@ def summary_rows(runs: list[Run]) -> list[dict]:
 def figures(runs: list[Run], seed: int | str) -> list[dict]:
     """A tidy row for each metric over runs of one kind; a metric that counts no problem in some run is left out."""
     record, rows = runs[0].record, []
-    for metric, arm in METRICS.items():
+    for metric, arm in (METRICS | dict(zip(FOLLOWS, FOLLOWS))).items():
         values = matrix(runs, record["trained"], record["temperature"], arm)
         found = interval(values)
         if found:
@@ -172,7 +186,7 @@ def table(runs: list[Run], temperature: float) -> str:
         found = interval(values)
         return percent(*found) if found else "no failures"
 
-    rows = [[label, cell(False, arm), cell(True, arm)] for label, arm in (*ROWS, (LEAK, "leak"))]
+    rows = [[label, cell(False, arm), cell(True, arm)] for label, arm in TABLE]
     several = len({run.record["seed"] for run in runs}) > 1
     head = ["paired difference, same problems", "points", "95 % interval", *["each seed"] * several]
     paired = [
@@ -218,6 +232,20 @@ def leaks_table(runs: list[Run], temperature: float) -> str:
         parts = leak[~np.isnan(leak)], own[leak == 1], own[leak == 0], blind[leak == 0]
         rows.append([name, *(f"{100 * x.mean():.1f} % (n = {x.size})" if x.size else "none" for x in parts)])
     return markdown([*head, "blind retry, same problems as the others"], rows)
+
+
+def kinds_table(runs: list[Run], temperature: float) -> str:
+    """Markdown: the share of each kind among first and second tries, vanilla and trained, and of all by the rules."""
+    columns = [(trained, when) for when in ("first", "second") for trained in (False, True)]
+    found = {
+        (trained, when): np.array(gather(runs, trained, temperature, lambda o, when=when: [o.kinds[when]]))
+        for trained, when in columns
+    }
+    names = sorted({kind for values in found.values() for kind in values.flat}, key=lambda k: (k != "correct", k))
+    rows = [[k.replace("_", " "), *(percent(*mean_interval(found[c] == k)) for c in columns)] for k in names]
+    follow = [percent(*mean_interval(~np.isin(found[c], [*BREAK]))) for c in columns]
+    head = [f"{'trained' if trained else 'vanilla'}, {when} try" for trained, when in columns]
+    return markdown(["kind", *head], [*rows, ["**follows the rules**", *follow]])
 
 
 def rescued_table(runs: list[Run], temperature: float) -> str:
