@@ -602,6 +602,9 @@ PROBLEM = {"numbers": [34, 2, 6], "target": 192}
         "(34-2)*6 (6*2)",
         "(34 - 2)\n* 6",
         "(34 - 2) x 6",
+        "The target is 192\n* (34 - 2) * 6\n* Use it",
+        "I must reach 192\n- 6 * (34 - 2)",
+        "(34 - 2) * 6\n* 1 + 1",
     ],
 )
 def test_leaks_are_found(text):

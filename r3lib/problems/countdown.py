@@ -223,13 +223,14 @@ def _gap(head: str | None, tail: str) -> Gap:
     """head, tail: the signs before the first word and after the last; without a word, None and all signs."""
     first = (tail if head is None else head).replace("\n", "")
     rest = first.lstrip(")")
-    closing = first[: len(first) - len(rest)]
-    if head is None and rest and rest[0] != "(":
+    closing, signed = first[: len(first) - len(rest)], rest != "" and rest[0] != "("
+    if head is None and signed and not tail.lstrip(")").startswith("\n"):
         return Gap(first, None, None)
-    # without a sign, two values side by side are a product, or two equations
-    joint = f"{closing}*{rest}" if head is None and first and "\n" not in tail else None
+    # a sign that begins a line goes on with an equation, or is a list's; side by side, two values are a product, or two
+    # equations
+    joint = first if signed else f"{closing}*{rest}" if first and "\n" not in tail else None
     opening = BEGINNING.match((rest if head is None else tail.replace("\n", ""))[::-1])[0][::-1]
-    return Gap(joint, None if rest.startswith("^") else closing, opening)
+    return Gap(joint if head is None else None, None if rest.startswith("^") else closing, opening)
 
 
 def _read(text: str) -> tuple[list[re.Match], list[Gap]]:
