@@ -56,12 +56,13 @@ OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul, SIGN: lam
 OPERATIONS["/"] = lambda a, b: Fraction(a, b) if a % b else a // b  # exact; whole quotients as int, which is fast
 
 
+@lru_cache(maxsize=4096)
 def parse(shape: str) -> tuple | str:
     """The steps that evaluate an equation, or the reason why it is none.
 
-    shape: the equation with 0 for each number. A step (operation, i, j) sets number i to operation(number i, number j);
-    after the last, number 0 is the value. This is the shunting-yard algorithm: its stacks are lists, so no nesting
-    exhausts Python's.
+    shape: the equation with 0 for each number; shapes recur, and the cache makes them cheap. A step (operation, i, j)
+    sets number i to operation(number i, number j); after the last, number 0 is the value. This is the shunting-yard
+    algorithm: its stacks are lists, so no nesting exhausts Python's.
     """
     places = count()
     steps, operands, operators, previous = [], [], ["("], "("  # as if the whole equation stood in parentheses
@@ -99,9 +100,6 @@ def parse(shape: str) -> tuple | str:
     return tuple(steps) if len(operators) == 1 else "A '(' is never closed."
 
 
-_parse_cached = lru_cache(maxsize=4096)(parse)  # the shapes of short equations recur
-
-
 def _misplaced(char: str, previous: str, neighbour: str) -> str:
     """Why `char` cannot follow `previous`, with or without space between them; `neighbour` stands right before it."""
     if char == "0":
@@ -133,12 +131,12 @@ def _listed(numbers: Counter[str]) -> str:
 def judge(equation: str, numbers: list[int], target: int) -> Verdict:
     """The verdict on an equation without tags."""
     shape = INTEGER.sub("0", equation)
-    steps = _parse_cached(shape) if len(shape) < 200 else parse(shape)  # a cache of long texts would fill the memory
+    steps = parse(shape) if len(shape) < 200 else parse.__wrapped__(shape)  # long texts would fill the cache's memory
     if isinstance(steps, str):
         return Verdict(False, "invalid_equation", steps)
-    given, used = list(map(str, numbers)), INTEGER.findall(equation)
-    if sorted(used) != sorted(given):  # compared as text: int() refuses a text of more than 4300 digits
-        return _wrong_numbers(given, used)
+    used = INTEGER.findall(equation)
+    if sorted(used) != sorted(map(str, numbers)):  # compared as text: int() refuses a text of more than 4300 digits
+        return _wrong_numbers(list(map(str, numbers)), used)
     values = list(map(int, used))
     try:
         for operation, i, j in steps:
