@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from r3lib import prompts
-from r3lib.problems.function_calling import MAX_DEPTH, MAX_DIGITS, MAX_LENGTH, TASK, contains_answer, verify
+from r3lib.problems.function_calling import MAX_DEPTH, MAX_DIGITS, TASK, contains_answer, verify
 from r3lib.problems.tools import read_tools, schema
 from r3lib.tasks import Verdict
 
@@ -84,6 +84,12 @@ FORMATS = {
     "end of message": lambda calls: f"{hermes(calls)}<|im_end|>",
     "wire": wire,
     "thinking": lambda calls: f"<think>\nNot [{{}}] or <tool_call>.\n</think>\n\n{json.dumps(calls)}",
+    "thinking that the prompt opened": lambda calls: f"Not [{{}}] or <tool_call>.\n</think>\n\n{json.dumps(calls)}",
+    "thinking, a draft": lambda calls: f"{CALL} or {hermes([CLOCK])}?</think>\n{hermes(calls)}",
+    "thinking twice": lambda calls: f"<think>a</think><think>b</think>Prose {hermes(calls)}",
+    "smollm": lambda calls: f"<tool_call>{json.dumps(calls)}</tool_call>",
+    "two lists": lambda calls: "".join(f"<tool_call>\n{json.dumps([c])}\n</tool_call>\n" for c in calls),
+    "mentions": lambda calls: f"I use <tool_call> and </tool_call>, the <tool_call> tag:\n{hermes(calls)}\n<tool_call>",
     "thinking, hermes": lambda calls: f"<think></think>{hermes(calls)}",
 }
 
@@ -137,8 +143,12 @@ CALL = json.dumps(CLOCK)
         (f"<think>{CALL}</think>", "no_call"),
         (f"<think><tool_call>{CALL}</tool_call>", "no_call"),
         (f"<think>{CALL}</think>I am done.", "no_call"),
-        (f"<think>a</think><think>b</think>{CALL}", "no_call"),
-        (f"a</think>{CALL}", "no_call"),
+        (f"<think>a</think><think>{CALL}", "no_call"),
+        (f"<think>a</think><think>b</think>{CALL}", "correct"),
+        (f"a</think>{CALL}", "correct"),
+        (f"{CALL}</think>I am done.", "no_call"),
+        (f"<tool_call>{CALL}</tool_call></think>", "no_call"),
+        (f"<tool_call>{CALL}</tool_call></think>[]", "no_call"),
         # prose around JSON that must stand alone
         (f"Here it is: {CALL}", "no_call"),
         (f"Here it is:\n```json\n{CALL}\n```", "no_call"),
@@ -156,12 +166,20 @@ CALL = json.dumps(CLOCK)
         (f"{CALL}<|eot_id|><|eot_id|>", "invalid_json"),
         # tags
         (f"<tool_call>{CALL}", "invalid_json"),
-        (f"<tool_call>{CALL}</tool_call><tool_call>", "invalid_json"),
+        (f"<tool_call>{CALL}</tool_call><tool_call>", "correct"),
+        (f"<tool_call>{CALL}</tool_call><tool_call>{{", "invalid_json"),
         (f"<tool_call>{CALL}</tool_call><tool_call>{CALL}", "invalid_json"),
         (f"<tool_call>{CALL} {CALL}</tool_call>", "invalid_json"),
-        (f"<tool_call>[{CALL}]</tool_call>", "invalid_json"),
+        (f"<tool_call>[{CALL}]</tool_call>", "correct"),
+        (f"<tool_call>[{CALL}, {CALL}]</tool_call>", "wrong_call_count"),
+        (f"<tool_call>[{CALL}]</tool_call><tool_call>{CALL}</tool_call>", "wrong_call_count"),
+        (f"<tool_call>[[{CALL}]]</tool_call>", "invalid_json"),
+        (f"<tool_call>[{CALL}</tool_call>", "invalid_json"),
+        ("<tool_call>[]</tool_call>", "no_call"),
         (f"<tool_call>call: {CALL}</tool_call>", "invalid_json"),
-        (f"<tool_call><tool_call>{CALL}</tool_call></tool_call>", "invalid_json"),
+        (f"<tool_call><tool_call>{CALL}</tool_call></tool_call>", "correct"),
+        ("I will use the <tool_call> tag.", "invalid_json"),
+        (f"The <tool_call> {{tag}}: <tool_call>{CALL}</tool_call>", "invalid_json"),
         ("<tool_call></tool_call>", "invalid_json"),
         (f"<TOOL_CALL>{CALL}</TOOL_CALL>", "no_call"),
         # truncated
@@ -255,10 +273,30 @@ def test_bounds_are_exact():
     assert verify(json.dumps(call(x=[x])), [call(x=1)]).kind == "invalid_json"
     assert verify(json.dumps(call(x="[{" * 100)), [call(x="[{" * 100)]).ok  # brackets in strings nest nothing
     assert verify(json.dumps(call(x='\\"[' * 100)), [call(x='\\"[' * 100)]).ok
-    padded = CALL[:-1] + " " * (MAX_LENGTH - len(CALL)) + "}"
-    assert verify(padded, [CLOCK]).ok and verify(padded[:-1] + " }", [CLOCK]).kind == "invalid_json"
-    assert verify(f"<think>{'x' * MAX_LENGTH}</think>{CALL}", [CLOCK]).ok
-    assert verify("x" * (MAX_LENGTH + 1), [CLOCK]).kind == "no_call"
+
+
+def test_long_and_deep_calls_are_judged_as_others():
+    nest = lambda inner: json.loads("[" * 30 + '{"a":' * 30 + json.dumps(inner) + "}" * 30 + "]" * 30)  # noqa: E731
+    rows = [(nest(1), nest(2)), (nest(1), nest(True)), ("é\"' {" * 40_000, "é\"' [" * 40_000), ([1] * 50_000, [2])]
+    for right, wrong in rows:
+        for write in FORMATS.values():
+            assert verify(write([call(x=right)]), [call(x=right)]).ok
+            assert verify(write([call(x=wrong)]), [call(x=right)]).kind in ("wrong_parameter_value", "wrong_tool")
+        for text in (json.dumps(call(x=right)), str(call(x=right)), f"f(x={right!r})"):
+            assert contains_answer({"answers": [call(x=right)]}, f"It is {text}.")
+            assert not contains_answer({"answers": [call(x=wrong)]}, f"It is {text}.")
+    assert verify(f"<think>{'x' * 100_000}</think>{' ' * 100_000}{CALL}", [CLOCK]).ok
+
+
+def test_the_deepest_call_is_judged_below_a_deep_stack():
+    x = 1
+    for _ in range(MAX_DEPTH - 3):
+        x = [x]
+
+    def below(depth: int) -> bool:
+        return below(depth - 1) if depth else verify(json.dumps(call(x=x)), [call(x=x)]).ok
+
+    assert below(300)
 
 
 # --- equal values -------------------------------------------------------------------------------------------------
@@ -402,7 +440,7 @@ def test_reasons_teach():
     assert "NaN" in reason('[{"name": "f", "arguments": {"a": NaN}}]')
     assert "1e999" in reason('[{"name": "f", "arguments": {"a": 1e999}}]')
     assert str(MAX_DIGITS) in reason(f'[{{"name": "f", "arguments": {{"a": {"9" * 999}}}}}]')
-    assert str(MAX_DEPTH) in reason("[" * 99) and str(MAX_LENGTH) in reason("[" * (MAX_LENGTH + 1))
+    assert str(MAX_DEPTH) in reason("[" * 999) and "<tool_call>" in reason("a <tool_call> tag")
     assert "double quotes" in reason("[{'name': 'f'}]") and "before its last bracket" in reason("[{")
     assert "at its character 4" in reason("[5 5]")
     assert "stand alone" in reason(f"{CALL} yes") and "yes" in reason(f"{CALL} yes")
@@ -454,7 +492,7 @@ any_text = st.text(st.characters(exclude_categories=()), max_size=100)  # lone s
 TOKENS = ["{", "}", "[", "]", '"', "\\", ":", ",", ";", " ", "\n", "'", "x", "5", "-", "1e9", "true", "NaN", "\ud800"]
 TOKENS += ["\\ud800", "\x00", '"name":', '"arguments":', '"parameters":', '"f"', '"{}"', "{}", "é", "9" * 700, "1e999"]
 TOKENS += ["<tool_call>", "</tool_call>", "<think>", "</think>", "<|python_tag|>", "<|eot_id|>", "```", "```json\n"]
-TOKENS += ['{"name":"f","arguments":{"x":1}}', "[" * 40, '{"name":"g","arguments":{"\\ud800":"\\ud800"}}']
+TOKENS += ['{"name":"f","arguments":{"x":1}}', "[" * 400, '{"name":"g","arguments":{"\\ud800":"\\ud800"}}']
 PROBLEM = {"query": "Do it.", "tools": TOOLS, "answers": [call(x=1)]}
 
 
@@ -528,28 +566,52 @@ UNITS += [CALL, f"{CALL};", f"<tool_call>{CALL}</tool_call>", '{"a":{}},', '"a":
 
 @pytest.mark.parametrize("start", ["", '[{"name":"', "<tool_call>", "<think>"])
 def test_time_grows_linearly(start):
-    """Eight times the text takes about eight times as long, and two megabytes less than two seconds."""
+    """Eight times the text takes about eight times as long, and two megabytes less than a few seconds."""
     judges = {
         6_000: lambda text: verify(text, [CLOCK]),
-        2_000: lambda text: contains_answer({"answers": [CLOCK]}, text),
+        4_000: lambda text: contains_answer({"answers": [CLOCK]}, text),
     }
     for unit in UNITS:
         for size, judge in judges.items():
             small, large = (start + unit * (n // len(unit)) for n in (size, 8 * size))
-            assert len(large) <= MAX_LENGTH
             assert seconds(judge, large) < 28 * max(seconds(judge, small), 5e-4), unit
         for end in ("", "]}"):
             text = start + unit * (2_000_000 // len(unit)) + end
             began = time.process_time()
             verify(text, [CLOCK])
-            assert time.process_time() - began < 2, unit
+            assert time.process_time() - began < 3, unit
 
 
-@pytest.mark.parametrize("unit", ['{"', '{"a":[]', '{"a"', '{\\"', "{", '{"a":{"b":"c'])
-def test_the_longest_leak_check_is_short(unit):
-    began = time.process_time()
-    contains_answer({"answers": [CLOCK]}, unit * (2_000_000 // len(unit)))
-    assert time.process_time() - began < 3
+LEAKY_UNITS = [
+    '{"',
+    '{"a":[]',
+    '{"a"',
+    '{\\"',
+    "{",
+    '{"a":{"b":"c',
+    "{'",
+    '{"name":',
+    '{"name":"',
+    "{'name':\"",
+    '{"name":[]',
+]
+LEAKY_UNITS += [
+    "clock(",
+    "clock('",
+    "clock(\"'",
+    "clock([],",
+    "clock(zone=",
+    "clock()",
+    '{"name":"clock","arguments":{}',
+]
+
+
+@pytest.mark.parametrize("unit", LEAKY_UNITS)
+def test_a_megabyte_is_checked_for_leaks_in_a_second_or_two(unit):
+    for start in ("", "{'name':", '[{"name":"'):
+        began = time.process_time()
+        contains_answer({"answers": [CLOCK]}, start + unit * (1_000_000 // len(unit)))
+        assert time.process_time() - began < 3
 
 
 def test_many_keys_and_calls_take_no_quadratic_time():
@@ -557,7 +619,7 @@ def test_many_keys_and_calls_take_no_quadratic_time():
     twice = f'{{"name": "f", "arguments": {{{keys},"4999":1}}}}'
     many = json.dumps([call(x=i) for i in range(1_200)])
     for text in (twice, many):
-        assert len(text) < MAX_LENGTH and seconds(lambda t: verify(t, [call(x=-1)]), text) < 0.5
+        assert seconds(lambda t: verify(t, [call(x=-1)]), text) < 0.5
 
 
 # --- random calls against the reference ---------------------------------------------------------------------------
@@ -748,6 +810,18 @@ A, B = json.dumps(WEATHER), json.dumps(CLOCK)
         A.replace("5", "5.0") + B,
         "x" * 20_000 + A + B,
         '{"name": "clock", "arguments": {"zone": "UTC"}}' + A + B,
+        "x" * 200_000 + A + B,
+        # Python's spelling
+        f"{WEATHER}, {CLOCK}",
+        str(GOLD),
+        f"I wouldn't say {A}, it's {CLOCK}",
+        f"{A[:-2]},}},}} {B}",
+        f"[{A}, {B},]",
+        "weather(city='Paris', days=5, metric=True), clock(zone='Europe/Paris')",
+        'Call `weather(city="Paris", days=5.0, metric=true)` and\nclock(\n    zone="Europe/Paris",\n)',
+        "tools.weather(days = 5, metric = True, city = 'Paris'); then tools.clock (zone='Europe/Paris').",
+        "weather(weather(city='Paris', days=5, metric=True), clock(zone='Europe/Paris')",
+        "{'name': 'clock', 'parameters': {'zone': 'Europe/Paris'}} " + A.replace("name", "n\\u0061me"),
     ],
 )
 def test_leaks_are_found(text):
@@ -767,12 +841,50 @@ def test_leaks_are_found(text):
         f"{A.replace('5', json.dumps('5'))} {B}",
         f"{A} {json.dumps(CLOCK['arguments'])}",
         f'{A} {{"name": "clock", "name": "clock", "arguments": {{"zone": "Europe/Paris"}}}}',
-        "weather(city='Paris', days=5, metric=True), clock(zone='Europe/Paris')",
-        "x" * MAX_LENGTH + A + B,
+        "weather(city='Paris', days=5, metric=1), clock(zone='Europe/Paris')",
+        "weather(city='Paris', days=5), clock(zone='Europe/Paris')",
+        "weather(city='Paris', days=5, metric=True), clock(zone='Europe/Paris'",
+        "weather(city='Paris', days=5, metric=True), my_clock(zone='Europe/Paris')",
+        "weather('Paris', 5, True), clock('Europe/Paris')",
+        "weather(city='Paris', days=2 + 3, metric=True), clock(zone='Europe/Paris')",
+        "weather(city='Paris', days=int('5'), metric=True), clock(zone='Europe/Paris')",
+        "weather(**{'city': 'Paris', 'days': 5, 'metric': True}), clock(zone='Europe/Paris')",
+        str(GOLD).replace("Paris", "Rome"),
+        str(GOLD).replace("}", ""),
+        "weather(city=Paris, days=5, metric=True), clock(zone=Europe/Paris)",
     ],
 )
 def test_texts_without_the_calls_are_not_leaks(text):
     assert not contains_answer(LEAK, text)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [1, -2.5, 1e22, True, False, None, "", "it's", 'say "x"', "both ' and \"", "a\\b\n", "Ω", "(1, 2)", "x=1", ",}", []]
+    + [[1, "a", None], {"k": [True, {"l": 0.1}]}, {}],
+)
+def test_pythons_spelling_of_any_value_is_a_leak(value):
+    gold = [call("get.it", x=value, y=[value])]
+    spelled = f"get.it(x={value!r}, y=[{value!r},])"
+    for text in (str(gold), spelled, f"It isn't {gold[0]}, is it?", f"Don't forget `{spelled}`!"):
+        problem = {"answers": gold}
+        assert contains_answer(problem, text), text
+        assert "…" in TASK.redact(problem, text) and not contains_answer(problem, TASK.redact(problem, text))
+        assert not contains_answer({"answers": [call("get.it", x=value, y=[value, 0])]}, text)
+        assert not verify(text, gold).ok
+
+
+@quick
+@given(
+    st.lists(st.sampled_from([*"{}[]()'\"\\,:= \n", "f", "x", "f(x=", "'name'", "True", "1", "{'name': 'f'"])).map(
+        "".join
+    )
+)
+def test_any_near_python_is_no_trouble(text):
+    problem = {"answers": [call(x=1)]}
+    without = TASK.redact(problem, text + "f(x=1)")
+    assert not contains_answer(problem, without)
+    assert contains_answer(problem, text + " f(x=1)")
 
 
 def test_the_leak_of_repeated_and_of_no_calls():
@@ -814,6 +926,16 @@ def test_the_leak_of_repeated_and_of_no_calls():
         ("Callable[[float], float]", {}),
         ("Any", {}),
         ("", {}),
+        ("null", {"type": "null"}),
+        (["string", "null"], {"type": ["string", "null"]}),
+        (["str", "int"], {"type": ["string", "integer"]}),
+        (["List[int]", "null"], {"type": ["array", "null"], "items": {"type": "integer"}}),
+        (["str", "Any"], {}),
+        ([], {}),
+        (["string", None], {}),
+        (None, {}),
+        ({"a": 1}, {}),
+        (5, {}),
     ],
 )
 def test_types(kind, expected):
@@ -859,6 +981,31 @@ def test_tools_become_schemas():
         assert read_tools([empty])[0]["function"]["parameters"] == {"type": "object", "properties": {}, "required": []}
 
 
+@pytest.mark.parametrize("key", ["inputSchema", "input_schema", "parameters"])
+def test_other_families_tools(key):
+    given = {"type": "object", "properties": {"x": {"type": ["string", "null"]}}, "required": ["x"]}
+    [tool] = read_tools([{"name": "f", "description": "It.", key: given}])
+    assert tool == {"type": "function", "function": {"name": "f", "description": "It.", "parameters": given}}
+    answer = verify(json.dumps(call(y="a")), [call(x="a")], [{"name": "f", key: given}])
+    assert answer.kind == "wrong_parameter_name" and "which the tool does not" in answer.reason
+    [bare] = read_tools([{"name": "f", key: {}}])
+    assert bare["function"]["parameters"]["type"] == "object"
+
+
+def test_a_union_of_types_in_the_flat_form():
+    flat = {"x": {"type": ["string", "null"], "description": "It."}, "y": {"type": ["int", "null"], "default": None}}
+    [tool] = read_tools([{"name": "f", "parameters": flat | {"z": {"type": None}}}])
+    assert tool["function"]["parameters"] == {
+        "type": "object",
+        "properties": {
+            "x": {"type": ["string", "null"], "description": "It."},
+            "y": {"type": ["integer", "null"], "default": None},
+            "z": {},
+        },
+        "required": ["x", "z"],
+    }
+
+
 @pytest.mark.parametrize(
     "tools",
     [
@@ -873,6 +1020,9 @@ def test_tools_become_schemas():
         5,
         [{"function": {}}],
         [{"function": {"name": "f", "parameters": {"properties": 5}}}],
+        [{"name": "f", "inputSchema": {"properties": 5}}],
+        [{"name": "f", "inputSchema": 5}],
+        [{"name": 5, "parameters": {}}],
         "[" * 100_000,
     ],
 )

@@ -2,39 +2,50 @@
 
 The rule, all of it:
 
-- The answer is what the last `<answer>` that is closed holds, up to the first `</answer>` after it. Tags: lower case.
+- What stands before the last `</think>` is thinking and never the answer. If what is left begins with `<think>`, the
+  thinking is unfinished, and there is no answer.
+- An `</answer>` and the nearest `<answer>` before it, with no other `</answer>` between them, are a pair. The answer is
+  what the last pair with a digit in it holds; where none has a digit, what the last pair holds. (A pair without one is
+  a mention: "I put it in <answer> </answer> tags".) Tags: lower case.
 - It is an equation's left side: whole numbers without leading zeros, `+ - * /`, parentheses, spaces, tabs and line
-  breaks, at most MAX_LENGTH characters. Digits are 0 to 9 only. A minus may also stand at the start or right after `(`;
-  nowhere else do two operators stand side by side. Products need their `*`. "34+2=36" is refused.
+  breaks, of any length. Digits are 0 to 9 only. A minus may also stand at the start or right after `(`; nowhere else do
+  two operators stand side by side. Products need their `*`. "34+2=36" is refused.
 - Each given number is used exactly once, and no other number.
 - Its exact rational value equals the target. Divisions need not come out whole; `*` and `/` bind before `+` and `-`,
   equals group from the left. A division by zero has no value: an invalid equation.
 
 The first part that an answer fails gives its kind: no_answer, invalid_equation (grammar), wrong_numbers,
 invalid_equation (division by zero), missed_target. Numbers are checked before anything is evaluated, so the problem
-bounds the work, not the answer. Text is never run as code, and none makes a function here raise.
+bounds the arithmetic, not the answer; all else takes time linear in the text. Text is never run as code, and none makes
+a function here raise.
 
-Not here: given numbers below zero, other notations (x, ×, ^, LaTeX), answers without tags, partial credit.
+Not here: given numbers below zero, other notations (x, ×, LaTeX: the leak check reads them), answers without tags,
+partial credit.
 """
 
 from __future__ import annotations
 
 import operator
 import re
+from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import lru_cache
+from itertools import count, islice
+from typing import NamedTuple
 
 from r3lib.prompts import COUNTDOWN_REFLECT, COUNTDOWN_TASK
 from r3lib.tasks import Task, Verdict
 
-MAX_LENGTH = 256  # characters of an equation; four numbers need about 25, and int() may be set to refuse 641
 OPEN, CLOSE = "<answer>", "</answer>"
+THINK, THINK_END = "<think>", "</think>"
 SPACE = " \t\r\n"
+DIGIT = re.compile(r"\d")
 INTEGER = re.compile(r"0|[1-9][0-9]*")  # not \d, which takes the digits of every script; 07 is two numbers: 0 and 7
 CORRECT = Verdict(True, "correct", "The equation uses each number exactly once and reaches the target.")
 
-SPELLINGS = {"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-", r"\times": "*", r"\cdot": "*", r"\div": "/"}
+SPELLINGS = dict.fromkeys(("×", "·", "⋅", "∗", "✕", "✖", "x", "X", r"\times", r"\cdot", r"\ast"), "*")
+SPELLINGS |= dict.fromkeys(("÷", "∕", "⁄", r"\div"), "/") | dict.fromkeys("−–‐‑‒﹣", "-")
 HINTS = {"*": "multiply with *", "/": "divide with /", "-": "subtract with -"}
 HINTS |= {"=": "write only the left side, without '= result'", ",": "write one equation and nothing beside it"}
 HINTS |= {".": "only whole numbers are given", **dict.fromkeys("^!%", "only + - * / are allowed")}
@@ -53,6 +64,7 @@ def parse(shape: str) -> tuple | str:
     sets number i to operation(number i, number j); after the last, number 0 is the value. This is the shunting-yard
     algorithm: its stacks are lists, so no nesting exhausts Python's.
     """
+    places = count()
     steps, operands, operators, previous = [], [], ["("], "("  # as if the whole equation stood in parentheses
 
     def reduce_to(precedence: int) -> None:
@@ -66,7 +78,7 @@ def parse(shape: str) -> tuple | str:
             continue
         after_value = previous in "0)"
         if char == "0" and not after_value:
-            operands.append(shape[:at].count("0"))
+            operands.append(next(places))
         elif char == "(" and not after_value:
             operators.append(char)
         elif char == ")" and after_value:
@@ -104,34 +116,37 @@ def _misplaced(char: str, previous: str, neighbour: str) -> str:
     return f"{char!r} cannot follow {previous!r}: a number must stand between them."
 
 
-def _wrong_numbers(given: list[int], used: list[int]) -> Verdict:
-    left_out, extra = [], list(used)
-    for number in given:
-        if number in extra:
-            extra.remove(number)
-        else:
-            left_out.append(number)
+def _wrong_numbers(given: list[str], used: list[str]) -> Verdict:
+    left_out, extra = Counter(given) - Counter(used), Counter(used) - Counter(given)
     faults = [("leaves out {}", left_out), ("uses {} without a given number for it", extra)]
-    said = " and ".join(fault.format(", ".join(map(str, numbers))) for fault, numbers in faults if numbers)
+    said = " and ".join(fault.format(_listed(numbers)) for fault, numbers in faults if numbers)
     return Verdict(False, "wrong_numbers", f"Each given number must be used exactly once; the equation {said}.")
+
+
+def _listed(numbers: Counter[str]) -> str:
+    first = [number if len(number) <= 40 else number[:40] + "…" for number in islice(numbers.elements(), 11)]
+    return ", ".join(first if len(first) < 11 else [*first[:10], "…"])
 
 
 def judge(equation: str, numbers: list[int], target: int) -> Verdict:
     """The verdict on an equation without tags."""
-    if len(equation) > MAX_LENGTH:
-        return Verdict(False, "invalid_equation", f"The answer is longer than {MAX_LENGTH} characters.")
-    if isinstance(steps := parse(INTEGER.sub("0", equation)), str):
+    shape = INTEGER.sub("0", equation)
+    steps = parse(shape) if len(shape) < 200 else parse.__wrapped__(shape)  # long texts would fill the cache's memory
+    if isinstance(steps, str):
         return Verdict(False, "invalid_equation", steps)
-    values = list(map(int, INTEGER.findall(equation)))
-    if sorted(values) != sorted(numbers):
-        return _wrong_numbers(numbers, values)
+    used = INTEGER.findall(equation)
+    if sorted(used) != sorted(map(str, numbers)):  # compared as text: int() refuses a text of more than 4300 digits
+        return _wrong_numbers(list(map(str, numbers)), used)
+    values = list(map(int, used))
     try:
         for operation, i, j in steps:
             values[i] = operation(values[i], values[j])
     except ZeroDivisionError:
         return Verdict(False, "invalid_equation", "The equation divides by zero, so it has no value.")
-    if values[0] != target:
-        return Verdict(False, "missed_target", f"The equation gives {values[0]}, not the target {target}.")
+    if (value := values[0]) != target:
+        is_long = (value.numerator * value.denominator).bit_length() > 200  # str() has the limit of int()
+        said = "a number of more than 60 digits" if is_long else value
+        return Verdict(False, "missed_target", f"The equation gives {said}, not the target {target}.")
     return CORRECT
 
 
@@ -139,58 +154,141 @@ def verify(response: str, numbers: list[int], target: int) -> Verdict:
     """Judge a response: the paper's reward for Countdown (section 4.2); where the paper is silent, the rule is ours."""
     if not isinstance(response, str):
         return Verdict(False, "no_answer", "The response is not text.")
-    # three plain searches: a regular expression with .*? takes quadratic time on many unclosed tags
-    _, opened, rest = response.rpartition(CLOSE)[0].rpartition(OPEN)
-    if not opened:
+    text = response.rpartition(THINK_END)[2]
+    if text.lstrip(SPACE).startswith(THINK):
+        return Verdict(False, "no_answer", f"The thinking is never closed by {THINK_END}, so no answer was given.")
+    # plain searches: a regular expression with .*? takes quadratic time on many unclosed tags
+    pairs = [part.rpartition(OPEN)[2] for part in text.split(CLOSE)[:-1] if OPEN in part]
+    if not pairs:
         return Verdict(False, "no_answer", f"The response has no {OPEN} that is closed by {CLOSE}.")
-    if not (equation := rest.partition(CLOSE)[0].strip(SPACE)):
+    answer = next(filter(DIGIT.search, reversed(pairs)), pairs[-1])
+    if not (equation := answer.strip(SPACE)):
         return Verdict(False, "no_answer", "Nothing stands between the answer tags.")
     return judge(equation, numbers, target)
 
 
-RUN = re.compile(r"[-0-9+*/(][-0-9+*/() \t]*")
-# where a run holds two values side by side, as in "1) 34 + 2", one equation ends and another may begin
-SEAM = re.compile(r"(?<=[0-9)])[ \t]*(?=\()|(?<=\))[ \t]*(?=[0-9])|(?<=[0-9])[ \t]+(?=[0-9])")
-SIGNS = "+-*/ \t"
+# full-width forms as plain ones, a character for a character, so that places stay
+PLAIN = dict(zip(range(0xFF01, 0xFF5F), range(0x21, 0x7F)))
+SIGNS = SPELLINGS | {sign: sign for sign in "+-*/()"} | {"\\" + sign: sign for sign in "+-*/"}
+SIGNS |= dict.fromkeys(("[", "{", r"\(", r"\[", r"\{"), "(") | dict.fromkeys(("]", "}", r"\)", r"\]", r"\}"), ")")
+SIGNS |= dict.fromkeys("^²³", "^") | {"**": "**", r"\\": "\n"}
+# a number; a line's end; what says nothing (space, Markdown's bold, the size of a LaTeX bracket); a fraction; the rest
+TOKEN = re.compile(
+    r"(?P<number>[0-9]+(?:\.[0-9]+)*)|(?P<line>\s*\n\s*)"
+    r"|(?P<nothing>\s+|[$`_&\u200b]|\\[,;:! ]|\\(?:displaystyle|boxed|q?quad|left|right|[bB]igg?[lr]?)(?![A-Za-z])"
+    r"|(?<![0-9)\]}*])\*\*(?=[^\s*])|(?<=[^\s*])\*\*(?![0-9(\[{*]))"
+    r"|(?P<over>\}\s*\{)|(?P<frac>\\[dt]?frac\s*\{)|\\[a-zA-Z]+|\\?\*\*?|\\?[-+/()\[\]{}\\]|[^\W\d_]+|."
+)
+ITEM = re.compile(r"\s*[-+*·–−][ \t]")
+BEGINNING = re.compile(r"-?(?:\(-?)*")  # of an equation, read from right to left
+# brackets around what the other signs connect, so that a fraction's bar binds before them
+BARS = str.maketrans({sign: f"){sign}(" for sign in "+-*/"} | {"(": "((", ")": "))", "|": "/"})
 
 
 def contains_answer(problem: dict, text: str) -> bool:
     """Whether a text gives an accepted equation away: the leak check on reflections (the paper does not have it).
 
-    Every longest stretch of digits, operators, parentheses and spaces is judged, without what belongs to the sentence
-    (a list's dash, Markdown's stars, a remark's parenthesis), and × and LaTeX's \\times count as *. A solution told in
-    steps or in words is not found.
+    Signs count as a reader takes them: x, ×, ÷, dashes, LaTeX's commands and fractions, any bracket, products without a
+    sign, full-width forms; spaces, single line breaks, $, backticks and bold are overlooked. An equation begins and
+    ends where no sign connects it with another number (at "=", at words, at an item of a list, in "1) 34 + 2"), and
+    what belongs to the sentence is left out: a list's dash, a remark's bracket. A solution told in steps or in words is
+    not found.
     """
     return any(_answers(problem, text))
 
 
 def redact(problem: dict, text: str) -> str:
     """The text with "…" for every answer that `contains_answer` finds (the leak ablation); itself if there is none."""
-    while answer := next(_answers(problem, text), None):
-        text = _spelled(text).replace(answer, "…")
+    while spans := list(_answers(problem, text)):
+        out, last = "", 0
+        for start, end in spans:
+            if start >= last:
+                out += text[last:start] + "…"
+            last = max(last, end)
+        text = out + text[last:]
     return text
 
 
-def _spelled(text: str) -> str:
-    for spelling, sign in SPELLINGS.items():
-        text = text.replace(spelling, sign)
-    return text
+class Gap(NamedTuple):
+    """What stands between two numbers."""
+
+    joint: str | None  # the signs, if they connect the numbers
+    closing: str | None  # the brackets of an equation that ends here, if one can
+    opening: str | None  # the brackets and minus signs of an equation that begins here, if one can
 
 
-def _answers(problem: dict, text: str) -> Iterator[str]:
-    """The accepted equations, as they stand in `_spelled(text)`. A minus before one may be its own or a list's dash."""
-    numbers, target = problem["numbers"], problem["target"]
-    for piece in (piece.rstrip(SIGNS) for run in RUN.findall(_spelled(text)) for piece in SEAM.split(run)):
-        if len(piece) >= 2 * len(numbers) - 1:  # room for a digit for each number and an operator between each two
-            readings = sorted({_balanced(piece), _balanced(piece.lstrip(SIGNS))})
-            yield from (reading for reading in readings if judge(reading, numbers, target).ok)
+def _gap(head: str | None, tail: str) -> Gap:
+    """head, tail: the signs before the first word and after the last; without a word, None and all signs."""
+    first = (tail if head is None else head).replace("\n", "")
+    rest = first.lstrip(")")
+    closing, signed = first[: len(first) - len(rest)], rest != "" and rest[0] != "("
+    if head is None and signed and not tail.lstrip(")").startswith("\n"):
+        return Gap(first, None, None)
+    # a sign that begins a line goes on with an equation, or is a list's; side by side, two values are a product, or two
+    # equations
+    joint = first if signed else f"{closing}*{rest}" if first and "\n" not in tail else None
+    opening = BEGINNING.match((rest if head is None else tail.replace("\n", ""))[::-1])[0][::-1]
+    return Gap(joint if head is None else None, None if rest.startswith("^") else closing, opening)
 
 
-def _balanced(piece: str) -> str:
-    """Without the parentheses at the ends that have no partner: those of the sentence around the equation."""
-    surplus = piece.count("(") - piece.count(")")
-    first, last = max(surplus, 0), len(piece) + min(surplus, 0)
-    return piece[:first].lstrip("(") + piece[first:last] + piece[last:].rstrip(")")
+def _read(text: str) -> tuple[list[re.Match], list[Gap]]:
+    """The numbers of a text, and the gaps before, between and after them."""
+    numbers, gaps, known, head, tail, listed = [], [], {}, "", "", bool(ITEM.match(text))
+    for token in TOKEN.finditer(text):
+        kind, sign = token.lastgroup, SIGNS.get(token[0])
+        if kind == "number":
+            numbers.append(token)
+            if (head, tail) not in known:
+                known[head, tail] = _gap(head, tail)
+            gaps.append(known[head, tail])
+            head, tail = None, ""
+            continue
+        if kind == "line":  # a sign and a space begin an item of a list, or go on with the equation of the line before
+            apart = token[0].count("\n") > 1
+            listed = bool(ITEM.match(text, token.end())) and (listed or apart or head is not None)
+            sign = None if listed or apart else "\n"
+        elif kind:
+            sign = {"over": ")|(", "frac": "(", "nothing": ""}[kind]
+        if sign is None:
+            head, tail = tail if head is None else head, ""
+        else:
+            tail += sign
+    return numbers, [*gaps, _gap(tail if head is None else head, "")]
+
+
+def _answers(problem: dict, text: str) -> Iterator[tuple[int, int]]:
+    """Where the accepted equations stand. A minus before one may be its own or a list's dash."""
+    wanted = sorted(map(str, problem["numbers"]))
+    numbers, gaps = _read(text := text.translate(PLAIN))
+    starts, ends = [*(n.start() for n in numbers), len(text)], [0, *(n.end() for n in numbers)]  # of the gaps
+    connected = 0  # the first number that joints connect with the last
+    for last, number in enumerate(numbers):
+        if gaps[last].joint is None:
+            connected = last
+        first = last + 1 - len(wanted)
+        if not connected <= first <= last:
+            continue
+        opening, closing, used = gaps[first].opening, gaps[last + 1].closing, numbers[first : last + 1]
+        if opening is None or closing is None or sorted(n[0] for n in used) != wanted:
+            continue
+        inner = used[0][0] + "".join(gap.joint + n[0] for gap, n in zip(gaps[first + 1 : last + 1], used[1:]))
+        surplus = opening.count("(") + inner.count("(") - inner.count(")") - len(closing)
+        opening = "(".join(opening.split("(")[max(surplus, 0) :])  # brackets without a partner are the sentence's
+        closing = closing[: len(closing) + min(surplus, 0)]
+        for reading in (opening.lstrip("-"), opening):
+            piece = reading + inner + closing
+            if "|" in piece:
+                piece = f"({piece.translate(BARS)})"
+            if judge(piece, problem["numbers"], problem["target"]).ok:
+                before, after = (_signs(text, ends[gap], starts[gap]) for gap in (first, last + 1))
+                yield [*before, used[0]][-1 - len(reading)].start(), [number, *after][len(closing)].end()
+                break
+
+
+def _signs(text: str, start: int, end: int) -> list[re.Match]:
+    """The signs of a gap, as they stand. The number after it is seen, too: what stars mean depends on it."""
+    tokens = (token for token in TOKEN.finditer(text, start, end + 1) if token.lastgroup != "nothing")
+    return [token for token in tokens if token.lastgroup in ("over", "frac") or SIGNS.get(token[0], "\n") != "\n"]
 
 
 def _verify(problem: dict, text: str) -> Verdict:

@@ -6,26 +6,30 @@ The rule, all of it:
 - The multiset of calls equals the gold one: nothing missing, nothing extra, parallel calls in any order. Two calls are
   equal if their names are and their arguments are, as JSON values: keys in any order, lists in theirs, `true` is not 1,
   "5" is not 5. Numbers are equal if their exact decimal values are: 5, 5.0 and 5e0 are one number.
-- Read is what model families write, after a leading `<think>...</think>` and without one end-of-turn token at the end.
-  What the text begins with decides: `[` or `{` is a JSON list of calls, a call, or calls with `;` between them (Llama,
-  with or without `<|python_tag|>` before them); ``` or ```json and then `[` or `{` is the same in a fence. Both stand
-  alone: prose after them is invalid_json, prose before them no_call. Any other text is read for `<tool_call>` blocks
-  (Hermes, Qwen), each with one call, and the prose around them is ignored.
+- What stands before the last `</think>` is thinking and never the answer, unless a JSON string holds that tag: on its
+  line a quote follows it, and then one of `, : } ]`. If what is left begins with `<think>`, it is unfinished: no_call.
+- Read is what model families write, without one end-of-turn token at the end. What the text begins with decides: `[` or
+  `{` is a JSON list of calls, a call, or calls with `;` between them (Llama, with or without `<|python_tag|>` before
+  them); ``` or ```json and then `[` or `{` is the same in a fence. Both stand alone: prose after them is invalid_json,
+  prose before them no_call. Any other text is read for `<tool_call>` blocks, each with one call (Hermes, Qwen) or a
+  list of calls (SmolLM2), and the prose around them is ignored. A `<tool_call>` that no `{` or `[` follows is a mention
+  and belongs to the prose; a text with no other is invalid_json.
 - A call is an object with a "name", a string, and "arguments" (or Llama's "parameters"), an object or, as on OpenAI's
   wire, an object written as a JSON string. "id" and "type" may stand beside them and are ignored; nothing else may.
-- JSON is RFC 8259's, in at most MAX_LENGTH characters and MAX_DEPTH levels. Refused: a key twice in one object, NaN and
-  Infinity, numbers of more than MAX_DIGITS characters, fractions and powers that double precision cannot hold.
+- JSON is RFC 8259's, of any length, in at most MAX_DEPTH levels. Refused: a key twice in one object, NaN and Infinity,
+  numbers of more than MAX_DIGITS characters, fractions and powers that double precision cannot hold.
 
 The first part that an answer fails gives its kind: no_call (also the list `[]`), invalid_json (also JSON that is not
 calls), wrong_call_count (how many), wrong_tool (the multisets of names differ), wrong_parameter_name (the multisets of
-names with their sets of parameter names differ), wrong_parameter_value. If gold is empty, only `[]` is right.
+names with their sets of parameter names differ), wrong_parameter_value. If gold is empty, only `[]` is right. The time
+is linear in the answer's length.
 
 `tools` makes reasons clearer and never changes a verdict or a kind: a parameter left out is not equal to one that
 spells the tool's default. The Berkeley leaderboard's (BFCL's) checker takes more: values that people listed for each
 parameter, optional ones left out, strings in any case, spacing and punctuation, an int for a float. xLAM has one gold
 answer, the paper's reward is the exact match, and a reward must not rest on a guess at what else could have been meant.
 
-Not here: Python notation such as f(x=1), XML parameters, other families' tags, thinking opened in the prompt.
+Not here: Python notation such as f(x=1) (the leak check reads it), XML parameters, other families' tags.
 """
 
 from __future__ import annotations
@@ -44,20 +48,28 @@ from r3lib.problems.tools import parameter_names, read_tools
 from r3lib.prompts import FUNCTION_CALLING_REFLECT
 from r3lib.tasks import Task, Verdict
 
-MAX_LENGTH = 50_000  # characters of an answer; ten calls need about 1,000
-MAX_DEPTH = 32  # lists and objects inside each other; Python's parser gives up at about 1,000
+MAX_DEPTH = 300  # lists and objects inside each other; Python's parser gives up at 1,000 less the depth of its callers
 MAX_DIGITS = 400  # characters of a number; int() refuses more than 640 at its strictest setting
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 THINK, THINK_END, PYTHON_TAG = "<think>", "</think>", "<|python_tag|>"
 END_TOKENS = ("<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|endoftext|>", "<|end_of_text|>", "<|end|>", "</s>")
 SPACE = " \t\r\n"
+# the end of thinking, to the last on its line, and what tells that it stands in a string
+THOUGHT = re.compile(rf'{THINK_END}((?:[^"\\\n]+|\\.)*)("[ \t\r\n]*[,:}}\]])?')
 ALONE = re.compile(r"(```(?:json)?[ \t\r\n]*)?(?=[\[{])")
 # what may stand between brackets (strings too, an unclosed one to its end), then the next character; its end always
 # matches, so that it never goes back
 TOKEN = re.compile(r'(?:[ \t\r\n:,.+\-0-9A-Za-z]+|"(?:[^"\\]+|\\.)*"?)*(.?)', re.DOTALL)
+# JSON's tokens and those of Python's spelling; a key is a parameter's name before its "="
+PYTHON = re.compile(
+    r"""[ \t\r\n]*(?:'(?P<single>(?:[^'\\\n]|\\.)*+)'|(?P<double>"(?:[^"\\\n]|\\.)*+")|(?P<open>[\[({])"""
+    r"""|(?P<close>[\])}])|(?P<comma>,(?=[ \t\r\n]*[\])}]))|(?P<key>[^\W\d]\w*)[ \t]*=|(?P<word>[:,]|[-+.\w]+))"""
+)
+QUOTE = re.compile(r"""\\.|\"""")
+AS_JSON = {"True": "true", "False": "false", "None": "null", "(": "[", ")": "]", r"\'": "'", '"': r"\""}
 SPACES = re.compile(r"[ \t\r\n]*")
 SEPARATOR = re.compile(r"[ \t\r\n]*(;?)[ \t\r\n]*")
-CALL_START = re.compile(r'\{[ \t\r\n]*"')
+BLOCK = re.compile(rf"{OPEN}(?=[ \t\r\n]*[\[{{])")
 CALL_KEYS = frozenset(("name", "arguments", "parameters", "id", "type"))
 ENCODER = json.JSONEncoder(ensure_ascii=False, default=float)
 
@@ -157,19 +169,16 @@ def read_calls(response: str) -> list[Call]:
     """The calls that a response makes, in its order. Raises Refused, whose kind may be no_call."""
     if not isinstance(response, str):
         raise Refused("The response is not text.", "no_call")
-    text = response.strip(SPACE)
+    ends = [end.end(1) - len(end[1].rpartition(THINK_END)[2]) for end in THOUGHT.finditer(response) if not end[2]]
+    text = response[ends[-1] if ends else 0 :].strip(SPACE)
     if text.startswith(THINK):
-        _, closed, text = text.partition(THINK_END)
-        if not closed:
-            raise Refused(f"The thinking is never closed by {THINK_END}, so no answer was given.", "no_call")
+        raise Refused(f"The thinking is never closed by {THINK_END}, so no answer was given.", "no_call")
     if text.endswith(END_TOKENS):
         text = text[: text.rindex("<")].rstrip(SPACE)
     text = text.lstrip(SPACE).removeprefix(PYTHON_TAG).lstrip(SPACE)
     alone = ALONE.match(text)
     if not alone and OPEN not in text:
         raise Refused(f"The answer is neither JSON that stands alone nor in {OPEN} tags.", "no_call")
-    if len(text) > MAX_LENGTH:
-        raise Refused(f"The answer is longer than {MAX_LENGTH} characters.")
     values = _alone(text, alone.end(), "```" if alone[1] else "") if alone else _tagged(text)
     return [read_call(value) for value in values]
 
@@ -189,13 +198,15 @@ def _alone(text: str, start: int, closing: str) -> list[JSON]:
 
 
 def _tagged(text: str) -> list[JSON]:
-    values, start = [], text.find(OPEN)
-    while start >= 0:
-        value, end = read_value(text, start + len(OPEN))
-        values.append(value)
+    values, block = [], BLOCK.search(text)
+    if not block:
+        raise Refused(f"No {OPEN} is followed by an object, which begins with '{{'.")
+    while block:
+        value, end = read_value(text, block.end())
+        values += value if isinstance(value, list) else [value]
         if not text.startswith(CLOSE, SPACES.match(text, end).end()):
             raise Refused(f"A {OPEN} is not closed by {CLOSE} right after its object.")
-        start = text.find(OPEN, end)
+        block = BLOCK.search(text, end)
     return values
 
 
@@ -203,11 +214,16 @@ def same(a: JSON, b: JSON) -> bool:
     """Whether two JSON values are equal. Not Python's ==, which takes true for 1."""
     if a != b:
         return False
-    if isinstance(a, dict):
-        return all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list):
-        return all(map(same, a, b))
-    return isinstance(a, bool) == isinstance(b, bool)
+    pairs = [(a, b)]
+    while pairs:
+        one, other = pairs.pop()
+        if isinstance(one, bool) != isinstance(other, bool):
+            return False
+        if isinstance(one, dict):
+            pairs += ((one[key], other[key]) for key in one)
+        elif isinstance(one, list):
+            pairs += zip(one, other)
+    return True
 
 
 def unmatched(calls: list[Call], gold: list[Call], view: Callable[[Call], JSON]) -> tuple[list[Call], list[Call]]:
@@ -296,8 +312,9 @@ def verify(response: str, answers: str | list, tools: str | list | None = None) 
 def contains_answer(problem: dict, text: str) -> bool:
     """Whether a text gives all gold calls away: the leak check on reflections (the paper does not have it).
 
-    Calls written as JSON objects count, wherever they stand in the first MAX_LENGTH characters; a gold call made twice
-    need stand there once. Calls told in words or in Python's notation are not found. Raises as `verify` does.
+    A gold call counts wherever it stands, as a JSON object, in Python's spelling of one (single quotes, True, None, a
+    comma before a closing bracket), or as Python's f(x=1) with its parameters named; one made twice need stand there
+    once. Calls told in words are not found. Raises as `verify` does.
     """
     gold = gold_calls(problem["answers"])
     told = [call for call, _, _ in _told(gold, text)]
@@ -315,12 +332,37 @@ def redact(problem: dict, text: str) -> str:
 
 def _told(gold: list[Call], text: str) -> Iterator[tuple[Call, int, int]]:
     """The gold calls written in a text, and where they stand; those inside another object, too."""
-    for brace in CALL_START.finditer(text := text[:MAX_LENGTH]):
+    if not gold:
+        return
+    names = "|".join(re.escape(call["name"]) for call in gold)
+    key = r"""["'](?:[a-z]|\\u00[0-9a-fA-F]{2}){2,10}["']"""
+    # nothing is read deeper than a gold call's brackets can go, which keeps the time linear
+    deepest = max(written.count("[") + written.count("{") for written in map(ENCODER.encode, gold))
+    for start in re.finditer(rf"(?=\{{[ \t\r\n]*{key})|(?<!\w)({names})(?=[ \t]*\()", text):
         with suppress(Refused):  # what is no call gives none away
-            value, end = read_value(text, brace.start())
-            call = read_call(value)
+            written, end = _as_json(text, start.end(), min(deepest, MAX_DEPTH), start[1])
+            call = read_call(read_value(written)[0])
             if any(same(call, right) for right in gold):
-                yield call, brace.start(), end
+                yield call, start.start(), end
+
+
+def _as_json(text: str, start: int, deepest: int, name: str | None) -> tuple[str, int]:
+    """The JSON of an object or, if it has a name, of a call in parentheses, and where it ends. Raises Refused."""
+    out, depth, end = [], 0, start
+    while depth or end == start:
+        token = PYTHON.match(text, end)
+        if not token or depth > deepest:
+            raise Refused("What begins here is no call.")
+        kind, said, end = token.lastgroup, token[token.lastgroup], token.end()
+        depth += {"open": 1, "close": -1}.get(kind, 0)
+        if kind == "single":
+            said = f'"{QUOTE.sub(lambda quote: AS_JSON.get(quote[0], quote[0]), said)}"'
+        elif kind == "key":
+            said = f'"{said}":'
+        out.append("" if kind == "comma" else AS_JSON.get(said, said))
+    if name is not None:
+        out[0], out[-1] = f'{{"name": {ENCODER.encode(name)}, "arguments": {{', "}}"
+    return " ".join(out), end
 
 
 def _verify(problem: dict, text: str) -> Verdict:

@@ -1,5 +1,6 @@
-"""Tool descriptions: from xLAM's form (Python's types, flat parameters) to OpenAI's JSON schema, which chat templates
-take. Standard library only. Not here: the calls, schemas that describe more than a parameter's type.
+"""Tool descriptions: from xLAM's form (Python's types, flat parameters), MCP's (`inputSchema`) and Anthropic's
+(`input_schema`) to OpenAI's (`parameters`), whose JSON schema chat templates take. Standard library only. Not here: the
+calls, schemas that describe more than a parameter's type.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import re
 
 TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean", "dict": "object"}
 TYPES |= {name: "array" for name in ("list", "tuple", "set")}
-TYPES |= {name: name for name in ("string", "integer", "number", "boolean", "object", "array")}
+TYPES |= {name: name for name in ("string", "integer", "number", "boolean", "object", "array", "null")}
 KEPT = ("description", "enum", "items", "properties", "default")
 
 
@@ -27,26 +28,36 @@ def _openai(tool: dict) -> dict:
             raise TypeError("a name must be a string, properties an object")
         return tool
     parameters = tool.get("parameters") or {}
-    if not isinstance(parameters.get("type"), str):  # xLAM's flat form, where "type" could only be a parameter's name
+    if given := tool.get("inputSchema") or tool.get("input_schema"):
+        parameters = {"type": "object", **given}
+    # xLAM's flat form, where "type" could only be a parameter's name
+    if not isinstance(parameters.get("type"), (str, list)):
         properties = {name: _property(about) for name, about in parameters.items()}
         required = [name for name, about in parameters.items() if _required(about)]
         parameters = {"type": "object", "properties": properties, "required": required}
     function = {"name": tool["name"], "description": tool.get("description", ""), "parameters": parameters}
-    return {"type": "function", "function": function}
+    return _openai({"type": "function", "function": function})
 
 
 def _required(about: dict) -> bool:
     if isinstance(about.get("required"), bool):  # as on the data set's card
         return about["required"]
-    return "default" not in about and "optional" not in about.get("type", "").lower()
+    return "default" not in about and "optional" not in str(about.get("type")).lower()
 
 
 def _property(about: dict) -> dict:
     return schema(about.get("type", "")) | {key: about[key] for key in KEPT if key in about}
 
 
-def schema(kind: str) -> dict:
-    """JSON schema of a type in Python's words: "List[int]", "str, optional". Without "type" where they fit none."""
+def schema(kind: str | list) -> dict:
+    """JSON schema of a type in Python's words: "List[int]", "str, optional", or of a list of such types, any of which
+    may be meant. Without "type" where the words fit none."""
+    if isinstance(kind, list):
+        parts = list(map(schema, kind))
+        merged = {key: value for part in parts for key, value in part.items()}
+        return merged | {"type": [part["type"] for part in parts]} if parts and all(parts) else {}
+    if not isinstance(kind, str):
+        return {}
     head, bracket, inner = re.sub(r",\s*optional$", "", kind.strip(), flags=re.IGNORECASE).partition("[")
     head, inner = head.strip().lower(), inner.strip().removesuffix("]")
     if head == "optional" and bracket:
