@@ -4,8 +4,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
+TEST = OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist loadfile
 EXPERIMENT ?= countdown
 SEED ?= 0
+JOBS ?= 2# processes that run the tests, of one thread each
 # glibc returns large freed blocks to the system at once; keeping them makes CPU training about a tenth faster
 export MALLOC_MMAP_THRESHOLD_ = 1073741824
 export MALLOC_TRIM_THRESHOLD_ = 1073741824
@@ -16,8 +18,8 @@ reproduce: $(VENV)/.core
 	$(RUN) -m r3lib reproduce --task $(EXPERIMENT) --seed $(SEED)
 
 test: $(VENV)/.all
-	$(RUN) -m pytest
-	$(RUN) -m pytest --nbval --nbval-sanitize-with notebooks/sanitize.cfg --nbval-cell-timeout=900 -p no:cacheprovider notebooks
+	$(TEST)
+	$(TEST) --nbval --nbval-sanitize-with notebooks/sanitize.cfg --nbval-cell-timeout=900 -p no:cacheprovider notebooks
 
 lab: $(VENV)/.all
 	$(VENV)/bin/jupyter lab notebooks

@@ -208,6 +208,26 @@ def mutants() -> str:
     return "\n\n".join([table, *(["\n".join(["What survived:", "", *left])] if left else []), f"{where(found)}."])
 
 
+def profiles() -> str:
+    """What each profile asks for: bold where it was measured, italic where it is estimated, code where inferred."""
+    inferred = ("lora_rank", "num_generations", "attempt_tokens")
+    rows = []
+    for one in PROFILES.values():
+        told = {
+            "lora_rank": f"{'NF4, ' * one.four_bit}LoRA {one.lora_rank}" if one.lora_rank else "all weights",
+            "num_generations": f"{one.prompts_per_step} x {one.num_generations}",
+            "attempt_tokens": f"{one.attempt_tokens}, {one.reflection_tokens}, {one.retry_tokens}",
+        }
+        told = {k: f"`{text}`" if one.name == "paper" and k in inferred else text for k, text in told.items()}
+        memory, minutes = one.memory_gb, one.minutes
+        gb = f"**{memory:.1f}**" if memory else f"*{families.estimate(one):.1f}*"
+        time = f"**{minutes / 60:.1f}**" if minutes else f"*{families.hours(one):.1f}*" if one.gpu else "not measured"
+        model, card = Path(one.model).name, one.gpu or "no GPU"
+        rows.append([one.name, model, card, *told.values(), f"{one.steps:,}", f"{one.test_problems:,}", gb, time])
+    head = "profile|model|card|trained|batch|new tokens|steps|test problems|GB|hours, one seed"
+    return tables.markdown(head.split("|"), rows)
+
+
 def plan(price: float) -> str:
     """Markdown: tokens, arithmetic, hours and cost of the paper's whole scale, by model."""
     paper = PROFILES["paper"]
@@ -280,6 +300,7 @@ TABLES = {
     "verifiers": verifiers,
     "coverage": coverage,
     "mutants": mutants,
+    "profiles": profiles,
 }
 
 

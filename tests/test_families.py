@@ -102,7 +102,6 @@ def test_hours_grow_with_what_they_are_made_of():
     ):
         assert families.hours(dataclasses.replace(profile, **change)) > base, change
     assert families.hours(profile, temperatures=2) > base
-    assert families.hours(dataclasses.replace(profile, four_bit=False)) < base  # nothing to unpack
 
 
 def test_hours_are_the_sum_that_is_stated():
@@ -112,13 +111,13 @@ def test_hours_are_the_sum_that_is_stated():
     written = 0.8 * (100 + (50 + 100) + 2 * (100 + 50 + 6 * 100))  # failure set, rollout, vanilla and trained
     weights = sum(shape.numel() for shape in families.size(profile.model).linear)
     read = 8 * (200 + 0.8 * 150)
-    seconds = written * 28 * 1.9e-3 + read * 8 * weights / 10e12
+    seconds = written * 28 * 1e-3 + read * 8 * weights / 10e12
     assert families.hours(profile) == pytest.approx(seconds / 3600)
 
 
 @pytest.mark.parametrize("name", ["t4", "rtx12", "rtx24"])
 def test_a_first_table_comes_within_an_evening_and_there_is_a_long_run_beside(name):
-    assert 2 < families.hours(PROFILES[name]) < 3.5
+    assert 1.5 < families.hours(PROFILES[name]) < 3
     if name != "t4":
         long = PROFILES[f"{name}-long"]
         assert long.model == PROFILES[name].model and families.hours(long) > 12

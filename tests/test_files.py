@@ -131,7 +131,7 @@ def test_a_jsonl_line_may_hold_any_character(tmp_path):
 
 
 def test_an_unknown_profile_is_told_with_the_known_ones(monkeypatch):
-    with pytest.raises(R3Error, match="no profile 'nan'; choose one of nano, t4"):
+    with pytest.raises(R3Error, match="no profile 'nan'; choose one of nano, smol, t4"):
         profile("nan")
     monkeypatch.setenv("R3_PROFILE", "rtx3")
     with pytest.raises(R3Error, match="rtx3"):

@@ -26,7 +26,7 @@ from trl import GRPOTrainer
 
 from r3lib import experiment, failures, grpo, models
 from r3lib.conversation import Conversation, end_tokens, prompt_ids
-from r3lib.files import R3Error, read_json, read_jsonl
+from r3lib.files import ROOT, R3Error, read_json, read_jsonl
 from r3lib.loop import Loop
 from r3lib.loss import masked_grpo_loss, token_logps
 from r3lib.machine import fetch
@@ -262,6 +262,19 @@ def test_an_experiment_of_it_with_its_card(runs, folder):
     card.write_card(adapter, short(), found, None)
     text = (adapter / "README.md").read_text(encoding="utf-8")
     assert "SmolLM2-135M-Instruct" in text and "smol" in text and str(folder) not in text
+
+
+def test_the_notebook_of_real_models_runs_on_it(folder, tmp_path, monkeypatch):
+    """Notebook 13, as on a free GPU, with fewer and smaller steps."""
+    papermill = pytest.importorskip("papermill")
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    few = {"PROFILE": "smol", "TEST": 3, "TRAIN": 6, "STEPS": 1, "BATCH": 2}
+    run = papermill.execute_notebook(
+        str(ROOT / "notebooks" / "13_a_real_model.ipynb"), str(tmp_path / "out.ipynb"), few, progress_bar=False
+    )
+    told = "".join(str(out) for cell in run.cells if cell.cell_type == "code" for out in cell.outputs)
+    assert "SmolLM2-135M-Instruct (NF4), 3 test problems" in told
 
 
 if __name__ == "__main__":

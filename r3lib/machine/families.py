@@ -29,8 +29,6 @@ ESTIMATED = "estimated from a stated sum"
 # assumptions of the sums below, beside those of `profiles.Card`
 TASK = 200  # tokens of a task, of what asks for the reflection, and of the template around them
 LONGEST = 0.8  # share of its limit that the longest message of a batch reaches
-NF4_SLOWER = 0.5  # share of a decoding step that unpacking the weights adds
-ADAPTER_SLOWER = 0.4  # share of it that an adapter adds, three or four kernels more for each linear layer
 
 
 class Known(NamedTuple):
@@ -128,7 +126,8 @@ def hours(profile: Profile, temperatures: int = 1) -> float:
     temperatures: at how many the model is judged, vanilla and trained. Writing: the decoding steps of all batches
     (those of a batch's longest message) times a step's time. Training: every failure and reflection read by the
     reference, then forward, again from its checkpoints, and backward (2 operations a weight and token each; 4 backward
-    where weights have gradients), over the card's speed. Left out: reading of prompts, loading, the verifier.
+    where weights have gradients), over the card's speed. NF4 and the adapter cost nothing while a model writes
+    (r3lib.folded). Left out: reading of prompts, loading, the verifier.
     """
     card, full, batch = CARDS[profile.gpu], profile.lora_rank is None, profile.rollout_batch_size
     reflection = profile.train_reflection_tokens or profile.reflection_tokens
@@ -138,8 +137,7 @@ def hours(profile: Profile, temperatures: int = 1) -> float:
     retries = len(RETRIES) * profile.retry_tokens
     conversation = profile.attempt_tokens + profile.reflection_tokens + retries
     judged = 2 * temperatures * ceil(profile.test_problems / batch) * conversation
-    slower = 1 + NF4_SLOWER * profile.four_bit + ADAPTER_SLOWER * (not full)
-    step = known()[profile.model].full().num_hidden_layers * card.layer_ms * slower / 1000
+    step = known()[profile.model].full().num_hidden_layers * card.layer_ms / 1000
     rows = profile.steps * profile.prompts_per_step * profile.num_generations
     read = rows * (TASK + LONGEST * (profile.attempt_tokens + reflection))
     operations = read * (10 if full else 8) * sum(shape.numel() for shape in size(profile.model).linear)

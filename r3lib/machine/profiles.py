@@ -42,7 +42,7 @@ CARDS = {
 }
 T4, RTX12, RTX24, NODE = CARDS
 
-# a first table in an evening: about three hours by `families.hours`; some 1,500 failures, of which training reads 960
+# a first table in an evening: two to three hours by `families.hours`; some 1,500 failures, of which training reads 960
 EVENING = dict(prompts_per_step=8, steps=120, attempt_tokens=384, reflection_tokens=256, retry_tokens=384)
 EVENING |= dict(failure_samples=4, train_problems=400, test_problems=250, rollout_batch_size=64)
 QWEN, QWEN_3B = "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-3B-Instruct"
