@@ -30,6 +30,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from r3lib import folded, prompts
+from r3lib.static import Passes
 from r3lib.tasks import Task
 
 SPANS = ("prompt", "attempt", "reflection_prompt", "reflection", "retry_prompt", "retry")
@@ -130,6 +131,7 @@ class Conversation:
     more. keys: what tells the rows' problems apart when numbers are drawn; samples: which sample of its group each is.
     """
 
+    static = torch.cuda.is_available()  # whether a message's passes are one CUDA graph (r3lib.static)
     leave_below = 0.5  # the share of rows still writing at which the others leave: each time costs a copy of the cache
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int | tuple[int, ...] = 0):
@@ -201,6 +203,8 @@ class Conversation:
         rows = torch.arange(len(self.transcripts), device=self.model.device)  # those still in the batch
         alive = torch.ones_like(rows, dtype=torch.bool)
         written, outer = [], []
+        static = self.static and self._window is None and max_new_tokens > 1
+        passes = Passes(self.model, self._cache, self._mask, max_new_tokens - 1) if static else None
         for step in range(max_new_tokens):
             if temperature == 0:
                 token = self._logits.argmax(-1)
@@ -214,12 +218,19 @@ class Conversation:
             still = alive & ~torch.isin(token, self._ends)
             if step + 1 == max_new_tokens or not still.any():
                 break
+            if passes:
+                self._logits = passes(token)
+                self._mask = torch.cat([self._mask, alive[:, None].long()], 1)
+                alive = still
+                continue
             self._forward(token[:, None], alive[:, None].long())
             alive = still
             keep = alive.nonzero().squeeze(1)
             if len(keep) <= self.leave_below * len(rows):
                 outer.append(self._narrow(keep))
                 rows, alive, self._logits = rows[keep], alive[keep], self._logits[keep]
+        if passes:
+            self._cache = passes.grown()
         while outer:
             self._widen(*outer.pop())
         return written

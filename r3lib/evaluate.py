@@ -62,7 +62,8 @@ def evaluate(
     """
 
     def begin(chunk: list[dict]) -> Loop:
-        return Loop(Conversation(model, tokenizer, seed), task, chunk, profile, temperature)
+        converse = getattr(model, "converses", Conversation)  # another engine may write for it (r3lib.machine.vllm)
+        return Loop(converse(model, tokenizer, seed), task, chunk, profile, temperature)
 
     tried = _shared(range(len(problems)), lambda part: _try([problems[i] for i in part], begin), profile, desc)
     failed = [i for i, one in enumerate(tried) if not one.first.ok]

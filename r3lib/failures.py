@@ -119,7 +119,8 @@ def first_tries(
     """
     at_once = max(1, profile.rollout_batch_size // count)  # problems
     for start in range(0, len(problems), at_once):
-        loop = Loop(Conversation(model, tokenizer, seed), task, problems[start : start + at_once], profile, temperature)
+        converse = getattr(model, "converses", Conversation)  # another engine may write for it (r3lib.machine.vllm)
+        loop = Loop(converse(model, tokenizer, seed), task, problems[start : start + at_once], profile, temperature)
         texts = loop.attempt(copies=count)
         ids = [transcript.tokens("attempt") for transcript in loop.conversation.transcripts]
         answers = [Answer(*each) for each in zip(texts, ids, loop.verify(texts))]

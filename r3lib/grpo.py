@@ -37,7 +37,6 @@ from r3lib.loop import Loop
 from r3lib.progress import Manifest, Progress, last_whole_checkpoint, step_of
 from r3lib.shared_prefix import SharedPrefix
 from r3lib.tasks import Task
-from r3lib.vllm import Served
 
 
 def training_rows(task: Task, failures: Dataset, arm: Arm = R3) -> Dataset:
@@ -78,8 +77,10 @@ def in_order(rows: Dataset, count: int, seed: int) -> Dataset:
 class ReflectRetry:
     """TRL's `rollout_func`: reflections for a batch of failures, each with the retry that follows it."""
 
-    def __init__(self, task: Task, profile: Profile, rows: Dataset, seed: int, whole_transcript: bool = False):
-        self.task, self.seed, self.whole_transcript = task, seed, whole_transcript
+    def __init__(
+        self, task: Task, profile: Profile, rows: Dataset, seed: int, whole_transcript: bool = False, served=None
+    ):
+        self.task, self.seed, self.whole_transcript, self.served = task, seed, whole_transcript, served
         self.profile = replace(profile, reflection_tokens=profile.train_reflection_tokens or profile.reflection_tokens)
         self.sampled = 0  # tokens written so far, retries too
         self.rows = {json.dumps(row["prompt"]): row for row in rows}
@@ -113,7 +114,7 @@ class ReflectRetry:
         """The loop on these groups, and what TRL is given of it."""
         tokenizer = trainer.processing_class
         if trainer.use_vllm:
-            conversation = Served(trainer.vllm_generation, model, tokenizer)
+            conversation = self.served(trainer.vllm_generation, model, tokenizer)
         else:
             conversation = Conversation(model, tokenizer, (self.seed, trainer.state.global_step))
         loop = Loop(conversation, self.task, [json.loads(row["problem"]) for row in rows], self.profile)
@@ -221,6 +222,7 @@ def train(
     whole_transcript: bool = False,
     save_steps: int = 10,
     fresh: bool = False,
+    served: type[Conversation] | None = None,
 ) -> PreTrainedModel:
     """Run `profile.steps` steps of GRPO on the reflections and save the adapter to `out/adapter`.
 
@@ -228,7 +230,8 @@ def train(
     the base once more for the KL term, and the whole model is saved in the adapter's place. A killed run resumes from
     its last whole checkpoint in `out`, with optimizer, weights and random states, to the same weights; a finished one
     is loaded. If `out` was made by anything else, raises R3Error or, if `fresh`, deletes it. Under `accelerate launch`
-    every process calls this with the same arguments; the first writes. Paper: KL 0.001, cosine, warm-up 0.03.
+    every process calls this with the same arguments; the first writes. served: who converses where `profile.vllm` is
+    set (`r3lib.machine.vllm.Served`). Paper: KL 0.001, cosine, warm-up 0.03.
     """
     out, state, arm = Path(out), models.processes(), profile.arm
     rows = training_rows(task, failures, arm)
@@ -240,7 +243,7 @@ def train(
             f"The failure set has {len(rows)} different rows, fewer than the {profile.prompts_per_step} prompts of one "
             "step; build a larger one, or lower prompts_per_step."
         )
-    rollout, log = ReflectRetry(task, profile, rows, seed, whole_transcript), out / "log.jsonl"
+    rollout, log = ReflectRetry(task, profile, rows, seed, whole_transcript, served), out / "log.jsonl"
     if state.is_main_process:
         write_json(out / "record.json", made)
     state.wait_for_everyone()

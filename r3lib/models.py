@@ -42,8 +42,11 @@ def load(profile: Profile, adapter: Path | None = None) -> tuple[PreTrainedModel
     """
     folder = Path(profile.model)
     if folder.is_absolute() and not (folder / "config.json").exists():
-        made = "python -m r3lib fetch smollm2" if folder.parent == files.CACHE else "git checkout -- data"
-        raise R3Error(f"There is no model in {folder}; `{made}` brings the one that the kit knows.")
+        known = {
+            files.CACHE: "`python -m r3lib fetch smollm2` brings it",
+            files.DATA: "`git checkout -- data` restores it, `make nano` trains it anew",
+        }
+        raise R3Error(f"There is no model in {folder}; {known.get(folder.parent, 'check the path')}.")
     if torch.cuda.is_available() and profile.dtype == "bfloat16" and not torch.cuda.is_bf16_supported(False):
         raise R3Error(
             f"{torch.cuda.get_device_name()} has no bfloat16, which the profile {profile.name} asks for; "

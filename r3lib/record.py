@@ -23,12 +23,12 @@ from r3lib.tasks import Task
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets")
 EDITION = 2  # of the algorithm: raised whenever the same settings would give other results
 # the settings that each kind of artifact depends on
-FAILURES = ("dtype", "four_bit", "temperature", "attempt_tokens", "failure_samples")
-JUDGING = ("dtype", "four_bit", "attempt_tokens", "reflection_tokens", "retry_tokens")
+FAILURES = ("dtype", "four_bit", "vllm", "temperature", "attempt_tokens", "failure_samples")
+JUDGING = ("dtype", "four_bit", "vllm", "attempt_tokens", "reflection_tokens", "retry_tokens")
 TRAINING = (
     *dict.fromkeys((*FAILURES, *JUDGING)),
     *("train_reflection_tokens", "num_generations", "prompts_per_step", "micro_batch", "steps"),
-    *("learning_rate", "beta", "lora_rank", "vllm"),
+    *("learning_rate", "beta", "lora_rank"),
 )
 
 

@@ -18,6 +18,7 @@ from r3lib.loop import Loop
 from r3lib.machine.profiles import PROFILES
 from r3lib.problems.countdown import TASK
 from r3lib.problems.function_calling import TASK as CALLS
+from r3lib.static import Passes
 
 TOLERANCE = {"tiny": 1e-4, "nano": 1e-3}
 TEMPLATES = Path(trl.__file__).parent / "chat_templates"
@@ -365,6 +366,49 @@ def test_a_gpu_without_room_leaves_the_layers_as_they_are(nano, monkeypatch):
     monkeypatch.setattr(folded, "_room", lambda model, pairs: False)
     with folded.folded(nano[0]):
         assert not any("forward" in vars(module) for module in nano[0].modules())
+
+
+@pytest.mark.parametrize("temperature", [0, 1.0])
+def test_passes_at_fixed_addresses_write_the_same(either, problems, temperature, monkeypatch):
+    """What a GPU replays as one graph, pass by pass: the same tokens, through groups, failures and a way back."""
+    model, tokenizer, tolerance = either
+    found = []
+    for static in (False, True):
+        monkeypatch.setattr(Conversation, "static", static)
+        conversation = begin(model, tokenizer, problems, seed=6)
+        conversation._ends = torch.arange(0, len(tokenizer), 6)  # rows end at all times
+        conversation.fork([2] * len(problems))
+        conversation.reply("attempt", 9, temperature)
+        conversation.select(list(range(0, 2 * len(problems), 3)))
+        here = conversation.mark()
+        conversation.say(TASK.reflect_prompt, "reflection_prompt")
+        conversation.reply("reflection", 12, temperature)
+        conversation.rewind(here)
+        conversation.say("Again.", "retry_prompt")
+        conversation.reply("retry", 9, temperature)
+        conversation.put([[9]] * len(conversation.transcripts), "more")
+        assert_cache_is_exact(conversation, tolerance)
+        found.append([(t.ids, t.spans) for t in conversation.transcripts])
+    assert found[0] == found[1]
+    assert len({len(ids) for ids, _ in found[0]}) > 2
+
+
+def test_a_model_that_cannot_be_a_graph_writes_all_the_same(tiny, problems, monkeypatch):
+    plain = begin(*tiny, problems)
+    plain.reply("attempt", 6, 1.0)
+
+    def capture(passes):
+        passes._pass()  # what a capture that fails leaves in the cache
+        raise RuntimeError("shapes depend on tokens")
+
+    monkeypatch.setattr(Conversation, "static", True)
+    monkeypatch.setattr(Passes, "_capture", capture)
+    init = Passes.__init__
+    monkeypatch.setattr(Passes, "__init__", lambda self, *given: (init(self, *given), setattr(self, "record", True))[0])
+    conversation = begin(*tiny, problems)
+    with pytest.warns(UserWarning, match="No CUDA graph of .*, so it writes slower: shapes"):
+        conversation.reply("attempt", 6, 1.0)
+    assert written(conversation) == written(plain)
 
 
 def test_the_seed_decides_what_is_sampled(tiny, problems):

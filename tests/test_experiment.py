@@ -7,9 +7,10 @@ import dataclasses
 import pytest
 from datasets import Dataset
 
-from r3lib import experiment, record
+from r3lib import record
 from r3lib.config import ARMS
 from r3lib.files import write_json
+from r3lib.machine import experiment
 from r3lib.outcomes import Outcomes, outcomes_path
 from r3lib.problems.countdown import TASK
 from r3lib.tasks import Verdict
@@ -31,7 +32,7 @@ def asked(small, problems, tmp_path, monkeypatch):
         calls.append(("build", model, problems, seed))
         return Dataset.from_dict({"difficulty": [1.0, 0.5]})
 
-    def train(model, tokenizer, task, failures, profile, out, seed=0, fresh=False):
+    def train(model, tokenizer, task, failures, profile, out, seed=0, fresh=False, served=None):
         calls.append(("train", model, len(failures), seed))
         write_json(out / "record.json", record.make(task, profile, seed, arm=profile.arm.name))
         (out / "log.jsonl").write_text('{"step": 1}\n')

@@ -16,6 +16,8 @@ from safetensors.torch import save_file
 
 from r3lib import config, models
 from r3lib.files import (
+    CACHE,
+    DATA,
     ROOT,
     R3Error,
     fingerprint,
@@ -170,8 +172,9 @@ def load(folder: Path, **options):
 
 
 def test_a_missing_model_is_told(tmp_path):
-    with pytest.raises(R3Error, match="no model in .*make nano"):
-        load(tmp_path / "none")
+    for folder, advice in ((tmp_path, "check the path"), (DATA, "make nano"), (CACHE, "fetch smollm2")):
+        with pytest.raises(R3Error, match=f"no model in .*{advice}"):
+            load(folder / "none")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"])

@@ -21,9 +21,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from r3lib import config, experiment, failures, grpo, models
+from r3lib import config, failures, grpo, models
 from r3lib.files import ROOT, R3Error, read_json, read_jsonl
-from r3lib.machine import profiles
+from r3lib.machine import experiment, profiles
 from r3lib.problems import splits
 from r3lib.problems.countdown import TASK
 from r3lib.tasks import Verdict

@@ -13,9 +13,10 @@ import pytest
 from filelock import FileLock
 from transformers import TrainerState
 
-from r3lib import evaluate, experiment, failures, grpo, models, record
+from r3lib import evaluate, failures, grpo, models, record
 from r3lib.config import ARMS
 from r3lib.files import R3Error, read_json, read_jsonl, write_json
+from r3lib.machine import experiment
 from r3lib.machine.profiles import profile as named
 from r3lib.outcomes import load_outcomes, outcomes_path
 from r3lib.problems.countdown import TASK
@@ -231,8 +232,8 @@ def test_more_kinds_than_hex_digits(tmp_path):
 
 # what an artifact depends on
 
-FAILURES = {"dtype", "four_bit", "temperature", "attempt_tokens", "failure_samples"}
-JUDGING = {"dtype", "four_bit", "attempt_tokens", "reflection_tokens", "retry_tokens"}
+FAILURES = {"dtype", "four_bit", "vllm", "temperature", "attempt_tokens", "failure_samples"}
+JUDGING = {"dtype", "four_bit", "vllm", "attempt_tokens", "reflection_tokens", "retry_tokens"}
 SCALE = {"train_problems", "test_problems", "hub_data"}  # the problems themselves are compared
 
 

@@ -8,11 +8,10 @@ import json
 import pytest
 from datasets import load_from_disk
 
-from r3lib import experiment
 from r3lib.__main__ import main
 from r3lib.config import ARMS
 from r3lib.files import DATA, R3Error, write_json
-from r3lib.machine import schedule
+from r3lib.machine import experiment, schedule
 from r3lib.machine.profiles import profile
 from r3lib.machine.schedule import Job, everything
 from r3lib.measure import probes

@@ -24,12 +24,12 @@ from test_processes import ENVIRONMENT, by_its_letters
 from transformers import AutoModelForCausalLM
 from trl import GRPOTrainer
 
-from r3lib import experiment, failures, grpo, models
+from r3lib import failures, grpo, models
 from r3lib.conversation import Conversation, end_tokens, prompt_ids
 from r3lib.files import ROOT, R3Error, read_json, read_jsonl
 from r3lib.loop import Loop
 from r3lib.loss import masked_grpo_loss, token_logps
-from r3lib.machine import fetch
+from r3lib.machine import experiment, fetch
 from r3lib.machine.profiles import PROFILES
 from r3lib.pages import card, report
 from r3lib.problems import splits

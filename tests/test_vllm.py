@@ -6,23 +6,28 @@ the model itself, which also makes the right answer known.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 from datasets import Dataset
 from trl.trainer import grpo_trainer
 
+from r3lib import evaluate
+from r3lib import failures as failure_sets
 from r3lib import grpo as trainer_module
-from r3lib.conversation import Conversation
+from r3lib.conversation import Conversation, end_tokens
 from r3lib.files import R3Error, read_jsonl
 from r3lib.grpo import train
 from r3lib.loss import token_logps
+from r3lib.machine import vllm
 from r3lib.machine.profiles import PROFILES
+from r3lib.machine.vllm import Served
 from r3lib.problems.countdown import TASK
 from r3lib.tasks import Verdict
-from r3lib.vllm import Served
 
 
 class Engine:
@@ -120,7 +125,7 @@ def test_a_step_with_vllm_corrects_for_what_vllm_saw(small, failures, tmp_path, 
     monkeypatch.setattr(trainer_module.SharedPrefix, "_compute_loss", loss)
     profile = dataclasses.replace(small, four_bit=False, vllm="colocate", steps=2)
     task = TASK._replace(verify=by_length)
-    train(*models.load(profile), task, failures, profile, tmp_path, 1, whole_transcript=whole_transcript)
+    train(*models.load(profile), task, failures, profile, tmp_path, 1, whole_transcript=whole_transcript, served=Served)
     [engine] = engines
     batch = profile.prompts_per_step * profile.num_generations
     assert engine.asked == [(batch, profile.train_reflection_tokens), (batch, profile.retry_tokens)] * 2
@@ -128,6 +133,64 @@ def test_a_step_with_vllm_corrects_for_what_vllm_saw(small, failures, tmp_path, 
     expected = torch.full_like(torch.cat(ratios), torch.tensor(-off).exp().item())
     torch.testing.assert_close(torch.cat(ratios), expected, atol=2e-3, rtol=0)
     assert all(line["grad_norm"] > 0 for line in read_jsonl(tmp_path / "log.jsonl"))
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A stand-in for `trl vllm-serve`, which answers from the weights that it was sent last. Returns what it saw."""
+    seen = SimpleNamespace(weights=None, open=0, asked=[])
+
+    class Generation:
+        def __init__(self, model, accelerator, processing_class, mode):
+            assert mode == "server"
+            seen.open += 1
+            self.model, self.vllm_client = model, SimpleNamespace(close_communicator=self.close)
+            seen.tokenizer = processing_class
+
+        def sync_weights(self):
+            seen.weights = copy.deepcopy(self.model)
+
+        def close(self):
+            seen.open -= 1
+
+    class Client:
+        def generate(self, prompts, temperature, max_tokens, generation_kwargs):
+            seen.asked.append((len(prompts), max_tokens, generation_kwargs))
+            engine = Engine(seen.weights, seen.tokenizer, temperature, max_tokens)
+            _, written, logprobs, _ = engine.generate(prompts, None, 1)
+            return {"completion_ids": [list(ids) for ids in written], "logprobs": logprobs}
+
+    monkeypatch.setattr(vllm, "VLLMGeneration", Generation)
+    monkeypatch.setattr(vllm, "VLLMClient", Client)
+    return seen
+
+
+def test_the_server_writes_failure_sets_and_evaluations(tiny, small, problems, server, tmp_path):
+    """Greedy: the outcomes and the wrong answers of the model itself, and the server has its weights."""
+    model, tokenizer = tiny
+    own = dataclasses.replace(small, four_bit=False, dtype="float32", temperature=0.0, failure_samples=1)
+    asked = dataclasses.replace(own, vllm="server")
+    found = {}
+    for profile in (own, asked):
+        with vllm.serving(profile, model, tokenizer):
+            outcomes = evaluate.evaluate(model, tokenizer, TASK, problems, profile, 0.0)
+            part = next(failure_sets.first_tries(model, tokenizer, TASK, problems, profile, 0.0, 1, 0))
+        found[profile.vllm] = outcomes.to_json(), [[answer.ids for answer in one] for one in part]
+    assert found["server"] == found[None]
+    assert server.open == 0 and not hasattr(model, "converses")
+    assert {limit for _, limit, _ in server.asked} == {
+        small.attempt_tokens,
+        small.reflection_tokens,
+        small.retry_tokens,
+    }
+    assert all(given == {"stop_token_ids": end_tokens(model, tokenizer)} for *_, given in server.asked)
+
+
+def test_without_vllm_or_its_server_one_sentence_says_so(tiny, small):
+    profile = dataclasses.replace(small, four_bit=False, vllm="server")
+    with pytest.raises(R3Error, match="Start `trl vllm-serve --model .*or leave --vllm out"):
+        with vllm.serving(profile, *tiny):
+            pass
 
 
 def test_vllm_over_nf4_is_refused_with_what_to_do():

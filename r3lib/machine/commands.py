@@ -17,8 +17,8 @@ README = ROOT / "README.md"
 
 def reproduce(options: argparse.Namespace) -> None:
     """One seed of an experiment at the sampling temperature, then its table, plots and page, beside the stored runs."""
-    from r3lib import experiment, models
-    from r3lib.machine import families
+    from r3lib import models
+    from r3lib.machine import experiment, families
 
     task = splits.task(options.task)
     chosen = override(profile(options.profile, task.name), assignments(options))

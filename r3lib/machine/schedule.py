@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 from tqdm.auto import tqdm
 
-from r3lib import experiment, models
+from r3lib import models
 from r3lib.config import ARMS, R3, Profile
 from r3lib.files import RESULTS, ROOT, R3Error, read_json
+from r3lib.machine import experiment
 from r3lib.machine.profiles import PARTNERS, override, profile
 from r3lib.measure import probes
 from r3lib.outcomes import load_outcomes, outcomes_path

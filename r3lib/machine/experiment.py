@@ -13,6 +13,7 @@ from pathlib import Path
 from r3lib import evaluate, failures, grpo, models, record
 from r3lib.config import R3, Profile, check_seed
 from r3lib.files import R3Error, lock, read_jsonl, write_json
+from r3lib.machine import vllm
 from r3lib.outcomes import load_outcomes, outcomes_path
 from r3lib.tasks import Task
 
@@ -63,7 +64,8 @@ def run(
                     continue
                 started = time.monotonic()
                 label = f"{'trained' if trained else 'vanilla'}, temperature {temperature:g}"
-                found = evaluate.evaluate(model, tokenizer, task, test, profile, temperature, seed, desc=label)
+                with vllm.serving(profile, model, tokenizer):
+                    found = evaluate.evaluate(model, tokenizer, task, test, profile, temperature, seed, desc=label)
                 state.wait_for_everyone()  # all have looked for the file
                 if state.is_main_process:
                     seconds = round(time.monotonic() - started, 1)
@@ -74,8 +76,9 @@ def run(
         if not train or all(outcomes_path(out, True, t).exists() for t in temperatures):
             return
         state.wait_for_everyone()
-        wrong = failures.build(model, tokenizer, task, training, profile, work / "failures", seed, fresh)
-        model = grpo.train(model, tokenizer, task, wrong, profile, folder, seed, fresh=fresh)
+        with vllm.serving(profile, model, tokenizer):
+            wrong = failures.build(model, tokenizer, task, training, profile, work / "failures", seed, fresh)
+        model = grpo.train(model, tokenizer, task, wrong, profile, folder, seed, fresh=fresh, served=vllm.Served)
         if state.is_main_process:
             found = {
                 "failures": len(wrong),
