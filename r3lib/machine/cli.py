@@ -52,9 +52,7 @@ def parser() -> argparse.ArgumentParser:
             metavar="NAME=VALUE",
             help="another value for a field of the profile, as in --set steps=40 --set learning_rate=1e-4",
         )
-        command.add_argument(
-            "--vllm", choices=("colocate", "server"), help="let vLLM write in training (TRL's two modes; without NF4)"
-        )
+        command.add_argument("--vllm", choices=("colocate", "server"), help="let vLLM write (TRL's two modes; no NF4)")
         command.add_argument(
             "--fresh", action="store_true", help="delete what was made with other settings, instead of stopping at it"
         )
