@@ -1,5 +1,5 @@
-"""Profiles by name: `nano` runs anywhere; `smol` proves the path on a real model of 135 million parameters, whose answers
-to both tasks are wrong; those with a card want a GPU. Any field can be set from the command line.
+"""Profiles by name: `nano` runs anywhere; `smol`, a real model of 135 million parameters, proves the path, though it
+answers neither task rightly; those with a card want a GPU. Any field can be set from the command line.
 
 Memory and time are measured figures or None; `r3lib.machine.families` estimates those.
 """
