@@ -68,13 +68,12 @@ class Transcript:
 def rendered(tokenizer: PreTrainedTokenizerBase, messages: list[dict], tools: list[dict] | None = None) -> str:
     """The text of a conversation that waits for the assistant, by the tokenizer's own chat template.
 
-    Templates that tell the date (Llama's by `date_string`, others' by `strftime_now`) tell DATE, so that a prompt is
-    the same on every day.
+    Templates that tell the date tell DATE, so that a prompt is the same on every day.
     """
     template = tokenizer.get_chat_template(tools=tools)
     template = re.sub(r"""strftime_now\((["'])(.*?)\1\)""", lambda m: repr(DATE.strftime(m[2])), template)
-    given = {"tools": tools, "chat_template": template, "date_string": DATE.strftime("%d %b %Y")}
-    return tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **given)
+    given = {"tools": tools, "chat_template": template, "add_generation_prompt": True}
+    return tokenizer.apply_chat_template(messages, tokenize=False, **given)
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: list[dict], tools: list[dict] | None = None) -> list[int]:
