@@ -26,7 +26,7 @@ os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
 import torch
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from r3lib import models, record
@@ -251,7 +251,6 @@ def train(
     state.wait_for_everyone()
     if state.is_main_process:
         rewind(log, step_of(resume) if resume else 0)
-    set_seed(seed)  # the adapter's first weights
     trainer = SharedPrefix(
         model=model,
         processing_class=tokenizer,

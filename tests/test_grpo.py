@@ -21,7 +21,7 @@ from trl import GRPOTrainer
 from r3lib import grpo as trainer_module
 from r3lib.config import ARMS, R3
 from r3lib.conversation import Conversation
-from r3lib.files import R3Error, read_jsonl
+from r3lib.files import R3Error, fingerprint, read_json, read_jsonl
 from r3lib.grpo import ReflectRetry, SharedPrefix, in_order, retry_reward, train, training_rows
 from r3lib.loop import Loop
 from r3lib.problems import function_calling
@@ -277,7 +277,7 @@ def test_a_shared_prompt_gives_the_log_probabilities_of_plain_trl(
     read, compared, gradients = [], [], []
 
     class Both(SharedPrefix):
-        rows_at_once = 3
+        rows_at_once = 1 if checkpointing else 3
 
         def _get_per_token_logps_and_entropies(self, model, ids, attention, keep, *args, **options):
             ours = super()._get_per_token_logps_and_entropies(model, ids, attention, keep, *args, **options)
@@ -340,7 +340,8 @@ def test_plain_grpo_answers_the_task_alone(small, failures, problems, load_nano,
     rows = training_rows(TASK, twice, ARMS["first"])
     assert [row["prompt"] for row in rows] == [TASK.messages(p) for p in problems]
     stub, profile = Alternating(), changed(small, arm=ARMS["first"])
-    train(*load_nano(), stub.task, failures, profile, tmp_path, seed=5)
+    train(*load_nano(), stub.task, twice, profile, tmp_path, seed=5)
+    assert read_json(tmp_path / "record.json")["failures"] == fingerprint([*rows["prompt"]])
     log = read_jsonl(tmp_path / "log.jsonl")
     assert stub.calls == small.steps * small.prompts_per_step * small.num_generations
     assert all(0 < line["reflection_tokens"] <= small.attempt_tokens and line["grad_norm"] > 0 for line in log)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from r3lib import failures
+from r3lib.conversation import Conversation
 from r3lib.evaluate import evaluate
 from r3lib.files import R3Error, read_json
 from r3lib.measure import probes
@@ -59,6 +60,24 @@ def test_first_tries_are_counted_for_each_problem(tiny, small, scripted):
     assert length == pytest.approx(sum(len(tiny[1](text)["input_ids"]) for text in texts) / 6)
 
 
+def test_each_question_has_its_own_temperature_and_seed(tiny, small, monkeypatch):
+    asked = set()
+
+    class Noting(Conversation):
+        def reply(self, span, max_new_tokens, temperature):
+            asked.add((self.seed, temperature))
+            return super().reply(span, max_new_tokens, temperature)
+
+    for module in (probes, failures):
+        monkeypatch.setattr(module, "Conversation", Noting)
+    assert small.temperature != 0.3
+    rounds(*tiny, TASK, PROBLEMS, small, 0.3, 1, seed=9)
+    assert asked == {((9,), 0.3)}
+    asked.clear()
+    first_tries(*tiny, TASK, PROBLEMS, small, 0.3, 2, 9)
+    assert asked == {((9,), 0.3)}
+
+
 def test_pass_at_k_is_the_share_of_draws_with_a_right_one():
     """Against every draw of k of the tries, one by one."""
     right, count = [0, 1, 3, 5], 5
@@ -76,9 +95,10 @@ def test_all_questions_are_written_once(small, problems, tmp_path, monkeypatch):
     for name in ("adapter", "other"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "adapter_model.safetensors").write_bytes(name.encode())
-    load = probes.models.load
-    monkeypatch.setattr(probes.models, "load", lambda profile, adapter=None: load(profile))
+    load, loaded = probes.models.load, []
+    monkeypatch.setattr(probes.models, "load", lambda profile, adapter=None: (loaded.append(adapter), load(profile))[1])
     probes.run(TASK, profile, 0, tmp_path, test, tmp_path / "adapter", other=tmp_path / "other")
+    assert loaded == [None, tmp_path / "adapter", tmp_path / "other"]
     found = {path.stem: read_json(path) for path in tmp_path.glob("probes-*.json")}
     assert set(found) == {"probes-vanilla", "probes-trained", "probes-transfer"}
     assert found["probes-vanilla"]["answers"] == found["probes-trained"]["answers"]  # the same model, here

@@ -230,6 +230,17 @@ def test_more_kinds_than_hex_digits(tmp_path):
     assert Outcomes.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
+def test_a_folder_without_a_record_is_nothing_to_use(brief, tmp_path):
+    """An empty one (a run that was killed at once) is no artifact; one that holds something is an old one."""
+    made, folder = record.make(TASK, brief, 0), tmp_path / "failures"
+    folder.mkdir()
+    (folder / ".lock").touch()
+    assert record.why_not(folder, made, record.FAILURES) is None
+    assert record.reusable(folder, made, record.FAILURES) is False
+    (folder / "state.json").write_text("{}")
+    assert record.why_not(folder, made, record.FAILURES) == "was made before records were kept"
+
+
 # what an artifact depends on
 
 FAILURES = {"dtype", "four_bit", "vllm", "temperature", "attempt_tokens", "failure_samples"}
