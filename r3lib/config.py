@@ -70,9 +70,7 @@ class Profile:
     train_problems: int = 4000
     test_problems: int = 1000
     rollout_batch_size: int = 32  # conversations written at once: memory and speed; it changes no draw
-    vllm: str | None = (
-        None  # None; TRL's "colocate", where vLLM writes in training, or "server", where it always writes
-    )
+    vllm: str | None = None  # TRL's "colocate", where vLLM writes in training, or "server", where it always writes
     hub_data: bool = True  # problems from the paper's data set on the hub, else those in data/
     gpu: str | None = None  # the card that it is made for (r3lib.machine.profiles.CARDS), None if it needs none
     memory_gb: float | None = None  # measured

@@ -20,16 +20,16 @@ class Passes:
     """
 
     def __init__(self, model: PreTrainedModel, cache: DynamicCache, mask: torch.Tensor, room: int):
-        rows, self.read = mask.shape
-        self.model, self.column, self.graph = model, self.read, None
+        rows, read = mask.shape
+        self.model, self.column, self.graph = model, read, None
         self.record = model.device.type == "cuda"
-        width, least = self.read + room, torch.finfo(model.dtype).min
+        width, least = read + room, torch.finfo(model.dtype).min
         self.cache = Cache(layers=[StaticLayer(max_cache_len=width) for _ in cache.layers])
         for own, given in zip(self.cache.layers, cache.layers):
             own.update(given.keys, given.values)
             given.keys = given.values = None
         self.seen = torch.full((rows, 1, 1, width), least, dtype=model.dtype, device=mask.device)
-        self.seen[:, 0, 0, : self.read].masked_fill_(mask.bool(), 0)
+        self.seen[:, 0, 0, :read].masked_fill_(mask.bool(), 0)
         self.position = mask.sum(1, keepdim=True) - 1
         self.token = torch.zeros_like(self.position)
 

@@ -1,8 +1,7 @@
 """A trained adapter as the hub has them: its card, filled from the run's results, and the way there.
 
 The folder that `r3lib.grpo.train` leaves is in the hub's layout already (PEFT's, or a whole model's where all weights
-were trained); this adds README.md. Nothing is sent anywhere
-unless `push` is called (`--push-to-hub OWNER/NAME`).
+were trained); this adds README.md. Nothing is sent anywhere unless `push` is called (`--push-to-hub OWNER/NAME`).
 """
 
 from __future__ import annotations
