@@ -140,7 +140,7 @@ def rollouts(profile: Profile, model, tokenizer, found, repeats: int) -> dict[st
             ("a group shares the reading of its prompt", lambda: conversations(Apart)),
             ("the retry continues from the reflection's cache", lambda: conversations(Anew)),
             ("rows that have finished leave the batch", lambda: conversations(Staying)),
-            ("NF4 weights are unpacked once a message (CPU)", each_token_unpacks),
+            ("NF4 weights are unpacked, with the adapter folded in, once a message (CPU)", each_token_unpacks),
         )
     }
 
