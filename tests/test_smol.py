@@ -264,18 +264,5 @@ def test_an_experiment_of_it_with_its_card(runs, folder):
     assert "SmolLM2-135M-Instruct" in text and "smol" in text and str(folder) not in text
 
 
-def test_the_notebook_of_real_models_runs_on_it(folder, tmp_path, monkeypatch):
-    """Notebook 13, as on a free GPU, with fewer and smaller steps."""
-    papermill = pytest.importorskip("papermill")
-    for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
-    few = {"PROFILE": "smol", "TEST": 2, "TRAIN": 3, "STEPS": 1, "BATCH": 1}
-    run = papermill.execute_notebook(
-        str(ROOT / "notebooks" / "13_a_real_model.ipynb"), str(tmp_path / "out.ipynb"), few, progress_bar=False
-    )
-    told = "".join(str(out) for cell in run.cells if cell.cell_type == "code" for out in cell.outputs)
-    assert "SmolLM2-135M-Instruct (NF4), 2 test problems" in told
-
-
 if __name__ == "__main__":
     script(Path(sys.argv[1]))
