@@ -26,7 +26,7 @@ from trl import GRPOTrainer
 
 from r3lib import failures, grpo, models
 from r3lib.conversation import Conversation, end_tokens, prompt_ids
-from r3lib.files import ROOT, R3Error, read_json, read_jsonl
+from r3lib.files import R3Error, read_json, read_jsonl
 from r3lib.loop import Loop
 from r3lib.loss import masked_grpo_loss, token_logps
 from r3lib.machine import experiment, fetch
