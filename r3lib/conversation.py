@@ -302,8 +302,10 @@ class Conversation:
         self.transcripts[row].add(span, ids)
         self._queue[row] += ids
 
-    def texts(self, span: str) -> list[str]:
-        return [self.tokenizer.decode(t.tokens(span), skip_special_tokens=True).strip() for t in self.transcripts]
+    def texts(self, *spans: str) -> list[str]:
+        """What each conversation has in these spans, one after another."""
+        ids = [[token for span in spans for token in t.tokens(span)] for t in self.transcripts]
+        return [self.tokenizer.decode(own, skip_special_tokens=True).strip() for own in ids]
 
     def select(self, rows: list[int]) -> None:
         """Go on with these conversations, in this order: those that failed, say, or each one G times (`fork`)."""

@@ -14,8 +14,9 @@ A second try is counted as the paper counts it, cumulatively: right at the first
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from accelerate.utils import gather_object
 from tqdm.auto import tqdm
@@ -29,6 +30,8 @@ from r3lib.loop import Loop
 from r3lib.models import memory_explained, processes
 from r3lib.outcomes import Outcomes
 from r3lib.tasks import Task, Verdict
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -65,7 +68,7 @@ def evaluate(
         converse = getattr(model, "converses", Conversation)  # another engine may write for it (r3lib.machine.vllm)
         return Loop(converse(model, tokenizer, seed), task, chunk, profile, temperature)
 
-    tried = _shared(range(len(problems)), lambda part: _try([problems[i] for i in part], begin), profile, desc)
+    tried = shared(range(len(problems)), lambda part: _try([problems[i] for i in part], begin), profile, desc)
     failed = [i for i, one in enumerate(tried) if not one.first.ok]
     given = dict(zip(failed, shuffled([(problems[i], tried[i].reflection) for i in failed], seed)))
 
@@ -76,12 +79,13 @@ def evaluate(
         _record([tried[i] for i in part], "shuffled", loop, loop.retry())
         return [tried[i] for i in part]
 
-    for i, one in zip(failed, _shared(failed, retry_shuffled, profile, f"{desc}, shuffled")):
+    for i, one in zip(failed, shared(failed, retry_shuffled, profile, f"{desc}, shuffled")):
         tried[i] = one
     out = Outcomes()
     for problem, one in zip(problems, tried):
         leak = None if one.reflection is None else int(task.contains_answer(problem, one.reflection))
-        out.add(one.first, one.retries, leak, one.reflection_tokens, one.tokens)
+        lenient = task.contains_answer(problem, one.attempt[0])
+        out.add(one.first, one.retries, leak, one.reflection_tokens, one.tokens, lenient)
         if one.reflection is not None and len(out.examples) < examples:
             out.examples.append(
                 {
@@ -96,7 +100,7 @@ def evaluate(
     return out
 
 
-def _shared(items, work: Callable[[list[int]], list[Tried]], profile: Profile, desc: str) -> list[Tried]:
+def shared(items: Sequence[int], work: Callable[[list[int]], list[T]], profile: Profile, desc: str) -> list[T]:
     """`work` on parts of the items, shared among the processes; all results, in order, in every process."""
     state, size = processes(), profile.rollout_batch_size
     parts = [list(items[i : i + size]) for i in range(0, len(items), size)]

@@ -43,6 +43,10 @@ class Loop:
         """
         return self._message("attempt", self.profile.attempt_tokens, words, copies)
 
+    def plan(self, opening: list[int]) -> list[str]:
+        """A control, in place of stage 1: words before any answer, begun with these tokens; then `retry` asks again."""
+        return self._message("plan", self.profile.reflection_tokens, opening=opening)
+
     def verify(self, texts: list[str]) -> list[Verdict]:
         """Stages 2 and 5: the verdict on each row's answer."""
         return [self.task.verify(problem, text) for problem, text in zip(self.problems, texts)]
@@ -52,10 +56,12 @@ class Loop:
         self.conversation.select(rows)
         self.problems = [self.problems[row] for row in rows]
 
-    def reflect(self, words: list | None = None, copies: int | list[int] = 1) -> list[str]:
-        """Stage 3. words: a text for each row in the reflection's place."""
+    def reflect(
+        self, words: list | None = None, copies: int | list[int] = 1, opening: list[int] | None = None
+    ) -> list[str]:
+        """Stage 3. words: a text for each row in the reflection's place. opening: tokens that each begins with."""
         self.conversation.say(self.task.reflect_prompt, self.span("reflection_prompt"))
-        return self._message("reflection", self.profile.reflection_tokens, words, copies)
+        return self._message("reflection", self.profile.reflection_tokens, words, copies, opening)
 
     def retry(self, ask: str = "{task}") -> list[str]:
         """Stage 4: second answers. ask: how the task is put again."""
@@ -69,12 +75,24 @@ class Loop:
     def span(self, name: str) -> str:
         return name if self.round == 1 else f"{name} {self.round}"
 
-    def _message(self, name: str, limit: int, words: list | None = None, copies: int | list[int] = 1) -> list[str]:
+    def _message(
+        self,
+        name: str,
+        limit: int,
+        words: list | None = None,
+        copies: int | list[int] = 1,
+        opening: list[int] | None = None,
+    ) -> list[str]:
         counts = [copies] * len(self.problems) if isinstance(copies, int) else copies
         if max(counts) > 1:
             self.conversation.fork(counts)
             self.problems = [p for p, n in zip(self.problems, counts) for _ in range(n)]
-        if words is None:
-            return self.conversation.reply(self.span(name), limit, self.temperature)
-        self.conversation.put(words, self.span(name))
-        return self.conversation.texts(self.span(name))
+        span, begun = self.span(name), self.span(f"{name}_opening")
+        if words is not None:
+            self.conversation.put(words, span)
+            return self.conversation.texts(span)
+        if not opening:
+            return self.conversation.reply(span, limit, self.temperature)
+        self.conversation.put([opening] * len(self.problems), begun)
+        self.conversation.reply(span, limit - len(opening), self.temperature)
+        return self.conversation.texts(begun, span)

@@ -11,7 +11,7 @@ from r3lib.files import R3Error, read_json
 from r3lib.tasks import Verdict
 
 RETRIES = ("second", "blind", "again", "generic", "shuffled", "redacted")
-METRICS = {
+METRICS = {  # the last three: `r3lib.measure.controls`
     "first_try": "first",
     "second_try": "second",
     "blind_retry": "blind",
@@ -20,6 +20,10 @@ METRICS = {
     "shuffled_retry": "shuffled",
     "redacted_retry": "redacted",
     "leak_rate": "leak",
+    "lenient_first": "lenient",
+    "forced_retry": "forced",
+    "plan_first": "plan",
+    "resampled": "resampled",
 }
 
 
@@ -27,14 +31,15 @@ METRICS = {
 class Outcomes:
     """Per-problem outcomes of one run, in the order of the problems.
 
-    right: arm -> one 0 or 1 a problem (retries cumulative). kinds: "first" and "second" -> the verifier's kind.
+    right: arm -> one 0 or 1 a problem (retries cumulative); "lenient": the first try, if a right answer anywhere in its
+    text is enough. kinds: "first" and "second" -> the verifier's kind.
     leak: 1 where the own reflection gave a right answer away, 0 where not, None where the first try was right.
     reflection_tokens: length, None where none was written. tokens: arm -> tokens sampled for it in all problems, the
     first tries apart (a retry after words that were put there costs the retry alone). examples: a few whole
     conversations, as text.
     """
 
-    right: dict[str, list[int]] = field(default_factory=lambda: {arm: [] for arm in ("first", *RETRIES)})
+    right: dict[str, list[int]] = field(default_factory=lambda: {arm: [] for arm in ("first", "lenient", *RETRIES)})
     kinds: dict[str, list[str]] = field(default_factory=lambda: {"first": [], "second": []})
     leak: list[int | None] = field(default_factory=list)
     reflection_tokens: list[int | None] = field(default_factory=list)
@@ -48,9 +53,11 @@ class Outcomes:
         leak: int | None = None,
         reflection_tokens: int | None = None,
         tokens: dict[str, int] | None = None,
+        lenient: bool = False,
     ) -> None:
         """Append one problem: the verdict on its first try and, if that failed, on every retry."""
         self.right["first"].append(int(first.ok))
+        self.right["lenient"].append(int(first.ok or lenient))
         for arm in RETRIES:
             self.right[arm].append(int(first.ok or retries[arm].ok))
         self.kinds["first"].append(first.kind)

@@ -31,7 +31,7 @@ def command(*words) -> subprocess.CompletedProcess:
 
 QUICK = {
     "--help": (0, "reproduce"),
-    "reproduce --task chess": (1, "There is no task 'chess'; choose one of countdown, function_calling."),
+    "reproduce --task chess": (1, "There is no task 'chess'; choose one of countdown, function_calling, instructions."),
     "experiment --task countdown chess": (1, "There is no task 'chess'"),
     "reproduce --profile rtx99": (1, "There is no profile 'rtx99'; choose one of nano"),
     "reproduce --profile nano:": (1, "'' is no model"),

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from r3lib.files import R3Error, write_json
+from r3lib.files import R3Error, read_json, write_json
 from r3lib.outcomes import RETRIES, Outcomes, outcomes_path
 from r3lib.pages import compare, paper, plots
 from r3lib.pages.report import matrix
@@ -22,6 +22,7 @@ def outcomes(seed: int, rate: float) -> Outcomes:
     for _ in range(N):
         first = luck.random() < 0.3
         out.right["first"].append(int(first))
+        out.right["lenient"].append(int(first))
         for arm in RETRIES:
             out.right[arm].append(int(first or rng.random() < (rate if arm == "second" else 0.05)))
         out.kinds["first"].append("correct" if first else "missed_target")
@@ -191,6 +192,27 @@ def test_the_same_tokens_buy_as_many_tries_as_they_pay_for(asked):
     assert (k, limit) == (2, 20) and cost == pytest.approx(17, abs=0.6)
     assert more[0] == pytest.approx(100 * (0.51 - 0.35), abs=5) and more[1] < more[0] < more[2]
     assert "2 independent first" in compare.verdict({"trained": cheap, "vanilla": asked["vanilla"]})
+
+
+def test_the_fewest_tries_that_solve_as_much(asked):
+    """60 % take two to three tries of 30 %: with 0.7 and 0.49 of the problems still open, 1 + 0.7 + 0.49 calls."""
+    k, calls, ours = compare.fewest(asked["trained"], asked["vanilla"])
+    assert k == 3 and calls == pytest.approx(2.19, abs=0.06) and ours == pytest.approx(1.7, abs=0.06)
+    assert f"3 tries solve as much, with {calls:.1f} calls" in compare.verdict(asked)
+    for record in asked["vanilla"]:
+        record["answers"]["tries"]["right"] = [0] * N
+    assert compare.fewest(asked["trained"], asked["vanilla"])[:2] == (0, 8)
+    assert "Not even 8 tries solve as much, at 8.0 calls" in compare.verdict(asked)
+
+
+def test_tries_come_from_the_controls_where_the_probes_have_none(asked, tmp_path):
+    path = tmp_path / "countdown/nano/seed0/probes-vanilla.json"
+    old = read_json(path)
+    tries = old["answers"].pop("tries")
+    write_json(path, old)
+    more = tries | {"right": [*tries["right"], 5]}  # of one problem more
+    write_json(path.with_name("controls-vanilla.json"), {"answers": {"tries": more}})
+    assert compare.probes("countdown", "nano", tmp_path)["vanilla"][0]["answers"]["tries"] == tries
 
 
 def test_transfer_is_paired_with_the_seeds_that_were_transferred(asked):

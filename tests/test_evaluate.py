@@ -21,7 +21,7 @@ REFLECTIONS = ["I left out a number.", "The sum 3 + 10 + 20 is it.", "I am sorry
 # attempts of all four, then for the three that failed: reflections, then own, blind, again and generic retries, the
 # redacted retry of the second, whose reflection alone has something to redact, and last the shuffled retries
 REPLIES = [
-    [RIGHT[0], "None.", BAD, "<answer>4 + 10 - 20</answer>"],
+    [RIGHT[0], "2 + 10 + 20 will do.", BAD, "<answer>4 + 10 - 20</answer>"],
     REFLECTIONS,
     [RIGHT[1], BAD, BAD],
     [BAD, RIGHT[2], BAD],
@@ -46,6 +46,7 @@ def test_retries_count_a_right_first_try(scripted_run):
     outcomes, _ = scripted_run
     assert outcomes.right == {
         "first": [1, 0, 0, 0],
+        "lenient": [1, 1, 0, 0],  # the second is right but for its tags
         "second": [1, 1, 0, 0],
         "blind": [1, 0, 1, 0],
         "again": [1, 0, 1, 1],

@@ -8,13 +8,12 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from r3lib import failures
 from r3lib.conversation import Conversation
 from r3lib.evaluate import evaluate
 from r3lib.files import R3Error, read_json
 from r3lib.measure import probes
-from r3lib.measure.probes import first_tries, rounds
-from r3lib.pages.compare import pass_at
+from r3lib.measure.probes import rounds
+from r3lib.measure.stats import pass_at
 from r3lib.problems.countdown import TASK
 
 PROBLEMS = [{"numbers": [i, 10, 20], "target": 30 + i} for i in range(1, 4)]
@@ -52,14 +51,6 @@ def test_the_first_round_is_the_evaluations_second_try(nano, small, problems):
         assert right == [outcomes.right["first"], outcomes.right[arm]]
 
 
-def test_first_tries_are_counted_for_each_problem(tiny, small, scripted):
-    scripted(failures, [[RIGHT[0], BAD, BAD, RIGHT[1]], [BAD, BAD]])
-    right, length = first_tries(*tiny, TASK, PROBLEMS, dataclasses.replace(small, rollout_batch_size=5), 1.0, 2)
-    texts = [RIGHT[0], BAD, BAD, RIGHT[1], BAD, BAD]
-    assert right == [1, 1, 0]
-    assert length == pytest.approx(sum(len(tiny[1](text)["input_ids"]) for text in texts) / 6)
-
-
 def test_each_question_has_its_own_temperature_and_seed(tiny, small, monkeypatch):
     asked = set()
 
@@ -68,13 +59,9 @@ def test_each_question_has_its_own_temperature_and_seed(tiny, small, monkeypatch
             asked.add((self.seed, temperature))
             return super().reply(span, max_new_tokens, temperature)
 
-    for module in (probes, failures):
-        monkeypatch.setattr(module, "Conversation", Noting)
+    monkeypatch.setattr(probes, "Conversation", Noting)
     assert small.temperature != 0.3
     rounds(*tiny, TASK, PROBLEMS, small, 0.3, 1, seed=9)
-    assert asked == {((9,), 0.3)}
-    asked.clear()
-    first_tries(*tiny, TASK, PROBLEMS, small, 0.3, 2, 9)
     assert asked == {((9,), 0.3)}
 
 
@@ -103,8 +90,7 @@ def test_all_questions_are_written_once(small, problems, tmp_path, monkeypatch):
     assert set(found) == {"probes-vanilla", "probes-trained", "probes-transfer"}
     assert found["probes-vanilla"]["answers"] == found["probes-trained"]["answers"]  # the same model, here
     answers = found["probes-vanilla"]["answers"]
-    assert len(answers) == 2 * len({*probes.TEMPERATURES, 0.7}) + 1
-    assert len(answers["tries"]["right"]) == 4 and max(answers["tries"]["right"]) <= probes.SAMPLES
+    assert len(answers) == 2 * len({*probes.TEMPERATURES, 0.7})
     assert [len(bits) for bits in answers["reflect-T0.7"]["right"]] == [4] * (1 + probes.ROUNDS)
     assert set(found["probes-transfer"]["answers"]) == {"reflect-T0.7", "blind-T0.7"}
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("probes-*.json")}
@@ -118,11 +104,10 @@ def test_a_task_with_long_answers_is_asked_less(small, problems, tmp_path, monke
     load = probes.models.load
     monkeypatch.setattr(probes.models, "load", lambda profile, adapter=None: load(profile))
     monkeypatch.setattr(probes, "TEMPERATURES", ())
-    monkeypatch.setitem(probes.FEWER, "countdown", (2, 3))
+    monkeypatch.setitem(probes.FEWER, "countdown", 2)
     probes.run(TASK, small, 0, tmp_path, problems[:4], tmp_path / "adapter")
     found = read_json(tmp_path / "probes-vanilla.json")
-    tries = found["answers"]["tries"]
-    assert (found["n"], len(tries["right"]), tries["of"]) == (2, 2, 3)
+    assert found["n"] == 2 and {len(bits) for one in found["answers"].values() for bits in one["right"]} == {2}
 
 
 def test_answers_of_another_adapter_are_not_used(small, problems, tmp_path, monkeypatch):
@@ -132,7 +117,7 @@ def test_answers_of_another_adapter_are_not_used(small, problems, tmp_path, monk
     load = probes.models.load
     monkeypatch.setattr(probes.models, "load", lambda profile, adapter=None: load(profile))
     monkeypatch.setattr(probes, "TEMPERATURES", ())
-    monkeypatch.setitem(probes.FEWER, "countdown", (2, 2))
+    monkeypatch.setitem(probes.FEWER, "countdown", 2)
     probes.run(TASK, small, 0, tmp_path, problems, tmp_path / "adapter")
     weights.write_bytes(b"two")
     with pytest.raises(R3Error, match="probes-trained.json was made with adapter .*: delete .*probes-trained.json, or"):

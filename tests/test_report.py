@@ -27,6 +27,7 @@ def fake(n: int, seed: int, first: float, second: float) -> Outcomes:
     for _ in range(n):
         hit = rng.random() < first
         out.right["first"].append(int(hit))
+        out.right["lenient"].append(int(hit))
         for arm in RETRIES:
             out.right[arm].append(int(hit or rng.random() < (second if arm == "second" else 0.1)))
         out.kinds["first"].append("correct" if hit else "missed_target")
@@ -73,6 +74,7 @@ def test_summary_has_every_figure_with_its_interval(results):
         "shuffled_retry",
         "redacted_retry",
         "leak_rate",
+        "lenient_first",
     }
     assert {r["seed"] for r in rows} == {0, 1, "all"}
     assert all(r["low"] <= r["mean"] <= r["high"] for r in rows)

@@ -14,7 +14,7 @@ from r3lib.files import DATA, R3Error, write_json
 from r3lib.machine import experiment, schedule
 from r3lib.machine.profiles import profile
 from r3lib.machine.schedule import Job, everything
-from r3lib.measure import probes
+from r3lib.measure import controls, probes
 from r3lib.outcomes import Outcomes, load_outcomes, outcomes_path
 from r3lib.problems.countdown import TASK
 
@@ -27,7 +27,8 @@ def here(tmp_path, monkeypatch, small):
     monkeypatch.setattr(schedule, "ROOT", tmp_path)
     monkeypatch.setattr(schedule, "profile", lambda name, task="countdown": tiny)
     monkeypatch.setattr(probes, "TEMPERATURES", ())
-    monkeypatch.setattr(probes, "SAMPLES", 2)
+    monkeypatch.setattr(controls, "SAMPLES", 2)
+    monkeypatch.setattr(schedule.splits, "VALIDATION", 4)
     return tmp_path
 
 
@@ -41,7 +42,7 @@ def test_jobs_run_in_turn_and_are_not_run_twice(here, capsys):
     found = {name for name in written(here / "results") if name.endswith(".json") and "adapter" not in name}
     r3, first = "countdown/nano/seed0", "arms/countdown/nano/first/seed0"
     outcomes = [f"{r3}/{name}-T{t}.json" for name in ("vanilla", "trained") for t in ("0.7", "0")]
-    asked = [f"{r3}/probes-vanilla.json", f"{r3}/probes-trained.json"]
+    asked = [f"{r3}/{what}-{name}.json" for what in ("probes", "controls") for name in ("vanilla", "trained")]
     assert found == {*outcomes, *asked, f"{r3}/training.json", f"{first}/trained-T0.7.json", f"{first}/training.json"}
     assert (here / "results" / r3 / "adapter" / "README.md").exists()
     assert load_outcomes(here / "results" / first / "trained-T0.7.json")[0]["arm"] == "first"
@@ -122,6 +123,14 @@ def test_everything_is_every_arm_of_both_tasks_the_probes_and_the_small_model():
     assert [job.profile for job in jobs[-3:]] == ["nano:r3-pico"] * 3
     assert jobs[-1].out.parts[-3:] == ("countdown", "nano-r3-pico", "seed2")
     assert len(everything("t4", [0])) == 2 * (len(ARMS) + 1)
+
+
+def test_smol_has_experiments_of_its_own():
+    jobs = everything("smol", [0, 1])
+    assert jobs[:2] == [Job("countdown", "smol", "vanilla", 0), Job("function_calling", "smol", "vanilla", 0)]
+    assert [(job.task, job.what) for job in jobs[2::2]] == [("instructions", arm) for arm in ("r3", "first", "both")]
+    chosen = profile("smol", "instructions")
+    assert (chosen.test_problems, chosen.dtype, chosen.four_bit) == (500, "bfloat16", False)
 
 
 def test_a_profile_takes_another_model():

@@ -34,6 +34,20 @@ def test_the_seed_draws_the_training_problems_and_no_others(few):
     assert sum(problem in other for problem in one) < 15  # other problems, not only another order
 
 
+def test_validation_problems_are_neither_for_training_nor_for_the_test(few, monkeypatch):
+    assert splits.validation(TASK, few) == stored("validation")[: splits.VALIDATION]
+
+    def hub(sizes):
+        order = iter(range(10_000))
+        return {name: [{"number": next(order)} for _ in range(size)] for name, size in sizes.items()}
+
+    monkeypatch.setitem(splits.HUB_SPLITS, "countdown", hub)
+    hub_data = dataclasses.replace(few, hub_data=True)
+    found = splits.validation(TASK, hub_data)
+    training, test = splits.train_and_test(TASK, hub_data, 0)
+    assert len(found) == splits.VALIDATION and not any(p in training or p in test for p in found)
+
+
 def test_the_hubs_problems_are_cut_and_shuffled_likewise(few, monkeypatch):
     def hub(sizes):
         return {name: [{"split": name, "number": i} for i in range(size)] for name, size in sizes.items()}

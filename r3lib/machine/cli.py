@@ -28,8 +28,8 @@ def parser() -> argparse.ArgumentParser:
     experiment.add_argument(
         "--all", action="store_true", help="every experiment of the profile, whatever --task, --arms"
     )
-    reproduce.add_argument("--task", default="countdown", help="countdown or function_calling")
-    experiment.add_argument("--task", nargs="+", default=["countdown"], help="countdown, function_calling or both")
+    reproduce.add_argument("--task", default="countdown", help="countdown, function_calling or, for smol, instructions")
+    experiment.add_argument("--task", nargs="+", default=["countdown"], help="one or more of them")
     arms = "; ".join(f"{name}: {arm.about}" for name, arm in ARMS.items())
     experiment.add_argument(
         "--arms",

@@ -19,6 +19,7 @@ def reproduce(options: argparse.Namespace) -> None:
     """One seed of an experiment at the sampling temperature, then its table, plots and page, beside the stored runs."""
     from r3lib import models
     from r3lib.machine import experiment, families
+    from r3lib.measure import controls
 
     task = splits.task(options.task)
     chosen = override(profile(options.profile, task.name), assignments(options))
@@ -33,11 +34,13 @@ def reproduce(options: argparse.Namespace) -> None:
         (chosen.temperature,),
     )
     experiment.run(task, chosen, options.seed, out, work, problems, temperatures, fresh=options.fresh)
+    adapter = experiment.training_folder(work, chosen) / "adapter"
+    validation = splits.validation(task, chosen)[: chosen.test_problems]
+    controls.run(task, chosen, options.seed, out, work, (*problems, validation), adapter, options.fresh)
     if not models.processes().is_main_process:
         return
     runs = report.collect(out)
     report.write_summary(runs, out / "summary.csv")
-    adapter = experiment.training_folder(work, chosen) / "adapter"
     card.write_card(adapter, chosen, runs, options.push_to_hub)
     stored_folder = RESULTS / task.name / chosen.name
     stored = report.collect(stored_folder) if stored_folder.exists() else None

@@ -15,7 +15,7 @@ from r3lib.config import ARMS, R3, Profile
 from r3lib.files import RESULTS, ROOT, R3Error, read_json
 from r3lib.machine import experiment
 from r3lib.machine.profiles import PARTNERS, override, profile
-from r3lib.measure import probes
+from r3lib.measure import controls, probes
 from r3lib.outcomes import load_outcomes, outcomes_path
 from r3lib.pages import card, report
 from r3lib.problems import splits
@@ -43,9 +43,15 @@ class Job(NamedTuple):
 
 
 def everything(name: str, seeds: list[int]) -> list[Job]:
-    """All experiments of a profile: both tasks, every arm, the probes, and the small model that is set beside it."""
-    jobs = [Job(task, name, arm, seed) for task, arm, seed in product(splits.TASKS, ARMS, seeds)]
-    jobs += [Job(task, name, "probes", seed) for task, seed in product(splits.TASKS, seeds)]
+    """All experiments of a profile: both tasks, every arm, the probes, and the small model that is set beside it.
+
+    Those of smol are its own: the paper's tasks, of which it solves nothing, and the task that it can do.
+    """
+    if name == "smol":
+        vanilla = [Job(task, name, "vanilla", seeds[0]) for task in splits.PAPER]
+        return vanilla + [Job("instructions", name, arm, seed) for arm, seed in product(("r3", "first", "both"), seeds)]
+    jobs = [Job(task, name, arm, seed) for task, arm, seed in product(splits.PAPER, ARMS, seeds)]
+    jobs += [Job(task, name, "probes", seed) for task, seed in product(splits.PAPER, seeds)]
     return jobs + [Job("countdown", PARTNERS[name], "r3", seed) for seed in seeds if name in PARTNERS]
 
 
@@ -63,7 +69,7 @@ def run(job: Job, settings: Sequence[str] = (), fresh: bool = False) -> None:
     if job.what == "probes":
         if models.processes().num_processes > 1:
             raise R3Error("The probes are asked by one process; run them without `accelerate launch`.")
-        others = [r3._replace(task=name).out / "adapter" for name in splits.TASKS if name != job.task]
+        others = [r3._replace(task=name).out / "adapter" for name in splits.PAPER if name != job.task]
         other = next((o for o in others if o.exists()), None)
         probes.run(task, chosen, job.seed, job.out, problems[1], r3.out / "adapter", other, fresh)
         return
@@ -72,6 +78,9 @@ def run(job: Job, settings: Sequence[str] = (), fresh: bool = False) -> None:
         task, chosen, job.seed, job.out, job.work, problems, temperatures, train=job.what in ARMS, fresh=fresh
     )
     adapter = experiment.training_folder(job.work, chosen) / "adapter"
+    if job.what == R3.name:
+        trained, validation = adapter if adapter.exists() else job.out / "adapter", splits.validation(task, chosen)
+        controls.run(task, chosen, job.seed, job.out, job.work, (*problems, validation), trained, fresh)
     if models.processes().is_main_process and job.what == R3.name and adapter.exists():
         card.write_card(adapter, chosen, report.collect(job.out))
         card.keep(adapter, job.out / "adapter")

@@ -1,4 +1,4 @@
-"""Questions to a trained model beyond the table: more rounds, other temperatures, the same tokens, another task.
+"""Questions to a trained model beyond the table: more rounds, other temperatures, another task.
 
 Each is asked of the vanilla model too, on the same held-out problems, so that answers can be paired.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from r3lib import failures, models, prompts, record
+from r3lib import models, prompts, record
 from r3lib.config import Profile
 from r3lib.conversation import Conversation
 from r3lib.files import R3Error, hash_file, write_json
@@ -21,8 +21,7 @@ from r3lib.tasks import Task
 
 PROBLEMS = 500  # the first of the test split: what is asked here is asked many times over
 ROUNDS = 3
-SAMPLES = 32  # first tries of each problem, for pass@k
-FEWER = {"function_calling": (200, 8)}  # problems and first tries where answers are many times as long
+FEWER = {"function_calling": 200}  # where answers are many times as long
 TEMPERATURES = (0.0, 0.5, 0.7, 0.9, 1.2)  # and the profile's own
 
 
@@ -70,30 +69,6 @@ def rounds(
     return right, tokens
 
 
-def first_tries(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    task: Task,
-    problems: list[dict],
-    profile: Profile,
-    temperature: float,
-    count: int = SAMPLES,
-    seed: int = 0,
-    desc: str = "first tries",
-) -> tuple[list[int], float]:
-    """How many of `count` independent first tries of each problem are right, and the mean tokens of a try.
-
-    What the tokens of a reflection would have bought in tries, if a verifier may look at each (`compare.pass_at`).
-    """
-    right, written = [], 0
-    with models.memory_explained(profile), tqdm(total=len(problems), desc=desc, unit="problem", leave=None) as bar:
-        for part in failures.first_tries(model, tokenizer, task, problems, profile, temperature, count, seed):
-            right += [sum(answer.verdict.ok for answer in own) for own in part]
-            written += sum(len(answer.ids) for own in part for answer in own)
-            bar.update(len(part))
-    return right, written / (len(problems) * count)
-
-
 def run(
     task: Task,
     profile: Profile,
@@ -112,8 +87,7 @@ def run(
     """
     if not adapter.exists():
         raise R3Error(f"There is no adapter in {adapter}; run the experiment of this seed first.")
-    count, samples = FEWER.get(task.name, (PROBLEMS, SAMPLES))
-    test = test[:count]
+    test = test[: FEWER.get(task.name, PROBLEMS)]
     asked = record.of_problems(task, test)
     for name, folder in (("vanilla", None), ("trained", adapter), ("transfer", other)):
         path = out / f"probes-{name}.json"
@@ -135,9 +109,4 @@ def run(
             )
             bits = ["".join(map(str, row)) for row in right]
             found[f"{how}-T{temperature:g}"] = {"right": bits, "tokens": tokens}
-        if name != "transfer":
-            tries, length = first_tries(
-                model, tokenizer, task, test, profile, profile.temperature, samples, seed, f"{name}, first tries"
-            )
-            found["tries"] = {"right": tries, "of": samples, "tokens_a_try": round(length, 2)}
         write_json(path, {**made, "seconds": round(time.monotonic() - began, 1), "answers": found})

@@ -10,6 +10,8 @@ itself, as Cochran and Cox (1957) weight the quantiles of t. benchmarks/README.m
 
 from __future__ import annotations
 
+from math import comb
+
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
@@ -78,3 +80,13 @@ def _score(mean: float, q: float) -> tuple[float, float]:
     r = 1 / (1 + q)
     middle, half = r * mean + (1 - r) / 2, np.sqrt(r * (1 - r) * mean * (1 - mean) + (1 - r) ** 2 / 4)
     return float(np.clip(middle - half, 0, mean)), float(np.clip(middle + half, mean, 1))
+
+
+def pass_at(k: int, right: list[int], count: int) -> np.ndarray:
+    """pass@k of each problem, without bias, of `right` tries among `count` (Chen et al. 2021, equation 1).
+
+    Raises ValueError if k is more than the tries there are.
+    """
+    if not 1 <= k <= count:
+        raise ValueError(f"pass@{k} needs {k} tries of each problem; there are {count}.")
+    return np.array([1 - comb(count - c, k) / comb(count, k) for c in right])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from functools import cache
 from itertools import chain
-from math import comb, prod
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from safetensors import safe_open
 
 from r3lib.config import ARMS, R3
 from r3lib.files import DATA, RESULTS, R3Error, read_json
-from r3lib.measure.stats import mean_interval, paired_difference
+from r3lib.measure.stats import mean_interval, paired_difference, pass_at
 from r3lib.pages import paper, report
 from r3lib.pages.report import Run, matrix
 from r3lib.pages.tables import markdown
@@ -239,10 +239,17 @@ def flows(runs: list[Run], temperature: float) -> Counter:
 
 
 def probes(task: str, profile: str, results: Path = RESULTS) -> dict[str, list[dict]]:
-    """What `probes.run` wrote: {"vanilla" | "trained" | "transfer": [record of each seed]}; empty if it has not run."""
+    """What `probes.run` wrote: {"vanilla" | "trained" | "transfer": [record of each seed]}; empty if it has not run.
+
+    Independent first tries of the same problems come from the controls beside them, but in older files.
+    """
     out: dict[str, list[dict]] = {}
     for path in sorted((results / task / profile).glob("seed*/probes-*.json")):
         record = read_json(path)
+        beside = path.with_name(path.name.replace("probes", "controls"))
+        if "tries" not in record["answers"] and beside.exists():
+            found = read_json(beside)["answers"]["tries"]
+            record["answers"]["tries"] = found | {"right": found["right"][: record["n"]]}
         out.setdefault(record["asked"], []).append(record)
     return {name: out[name] for name in ("vanilla", "trained", "transfer") if name in out}
 
@@ -282,16 +289,6 @@ def independent(records: list[dict]) -> list[Point]:
     return [(cost, *_percent(right)) for right, cost in found]
 
 
-def pass_at(k: int, right: list[int], count: int) -> np.ndarray:
-    """pass@k of each problem, without bias, of `right` tries among `count` (Chen et al. 2021, equation 1).
-
-    Raises ValueError if k is more than the tries there are.
-    """
-    if not 1 <= k <= count:
-        raise ValueError(f"pass@{k} needs {k} tries of each problem; there are {count}.")
-    return np.array([1 - comb(count - c, k) / comb(count, k) for c in right])
-
-
 def _pass_at(records: list[dict], k: int) -> tuple[np.ndarray, float]:
     found, costs = [], []
     for record in records:
@@ -300,6 +297,18 @@ def _pass_at(records: list[dict], k: int) -> tuple[np.ndarray, float]:
         found.append(pass_at(k, own["right"], own["of"]))
         costs.append(own["tokens_a_try"] * (1 + sum(unsolved)))
     return np.array(found), float(np.mean(costs))
+
+
+def fewest(reflecting: list[dict], sampling: list[dict]) -> tuple[int, float, float]:
+    """The fewest independent first tries of `sampling` that solve as much as the reflect-retries (0: none stored do).
+
+    Returns them, and the verifier's calls a problem for those (for all, if none do) and for a reflect-retry.
+    """
+    t, count = reflecting[0]["temperature"], sampling[0]["answers"]["tries"]["of"]
+    first, second = (tries(reflecting, "reflect", t, number).mean() for number in (0, 1))
+    rates = [_pass_at(sampling, k)[0].mean() for k in range(1, count + 1)]
+    k = next((k for k, rate in enumerate(rates, 1) if rate >= second), 0)
+    return k, float(1 + sum(1 - rate for rate in rates[: (k or count) - 1])), float(2 - first)
 
 
 def same_tokens(reflecting: list[dict], sampling: list[dict]) -> tuple[int, float, float, tuple[float, float, float]]:
@@ -342,11 +351,14 @@ def verdict(asked: dict[str, list[dict]]) -> str:
     """One sentence: what the tokens of the trained model's reflect-retry buy in independent first tries."""
     k, cost, limit, more = same_tokens(asked["trained"], asked["vanilla"])
     stored = asked["vanilla"][0]["answers"]["tries"]["of"]
+    equal, calls, ours = fewest(asked["trained"], asked["vanilla"])
+    some = f"{equal} tries solve as much, with" if equal else f"Not even {stored} tries solve as much, at"
     beyond = "; that is all that were stored, and more would fit" if k == stored else ""
     return (
         f"For the tokens of one reflect-retry of the trained model ({limit:.0f} a problem), up to {k} independent first"
         " tries of the vanilla model can be sampled and checked, one by one until one is right"
-        f" ({cost:.0f} a problem{beyond}). Tries minus reflect-retry: {_points(more)} points."
+        f" ({cost:.0f} a problem{beyond}). Tries minus reflect-retry: {_points(more)} points. "
+        f"{some} {calls:.1f} calls to the verifier a problem against {ours:.1f}."
     )
 
 

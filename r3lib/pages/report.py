@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from r3lib.files import R3Error, read_json, write_text
-from r3lib.measure.stats import mean_interval, paired_difference
+from r3lib.measure.stats import mean_interval, paired_difference, pass_at
 from r3lib.outcomes import METRICS, Outcomes, load_outcomes
 from r3lib.pages.tables import markdown
 
@@ -25,7 +25,12 @@ COMPARISONS = (  # name, (trained?, arm) minus (trained?, arm)
     ("trained: own reflection − shuffled reflection", (True, "second"), (True, "shuffled")),
     ("trained: own reflection − generic sentence", (True, "second"), (True, "generic")),
     ("trained: own reflection − the same with answers removed", (True, "second"), (True, "redacted")),
+    ("trained: own reflection − vanilla with the opening forced", (True, "second"), (False, "forced")),
+    ("trained: own reflection − the opening forced", (True, "second"), (True, "forced")),
+    ("trained second try − vanilla planning first", (True, "second"), (False, "plan")),
+    ("trained second try − its tokens as checked first tries", (True, "second"), (True, "resampled")),
     ("vanilla: own reflection − blind retry", (False, "second"), (False, "blind")),
+    ("vanilla: the opening forced − own reflection", (False, "forced"), (False, "second")),
     ("trained first try − vanilla first try", (True, "first"), (False, "first")),
 )
 ROWS = (
@@ -37,16 +42,23 @@ ROWS = (
     ("second try, generic sentence", "generic"),
     ("second try, shuffled reflection", "shuffled"),
 )
+CONTROLS = (  # of r3lib.measure.controls
+    ("second try, own reflection with a forced opening", "forced"),
+    ("one answer, planned first with the same opening", "plan"),
+    ("vanilla's first tries, checked, for the tokens of reflecting and retrying", "resampled"),
+)
 LEAK = "own reflections that contain a right answer"
 FOLLOWS = {"first_follows": "first", "second_follows": "second"}  # metric -> the try whose form it tells of
 # kinds of answers that break a task's rules; any other kind, correct or not, follows them, in tasks of one's own too
 BREAK = frozenset(("no_answer", "invalid_equation", "wrong_numbers", "no_call", "invalid_json"))
 TABLE = (  # label, metric or arm: format apart from correctness
     ROWS[0],
+    ("first try, or a right answer anywhere in its text", "lenient"),
     ("first try follows the rules, right or not", "first_follows"),
     ROWS[1],
     ("second try follows the rules, right or not", "second_follows"),
     *ROWS[2:],
+    *CONTROLS,
     (LEAK, "leak"),
 )
 OLD = " (made before records were kept)"
@@ -58,6 +70,7 @@ class Run:
 
     record: dict
     outcomes: Outcomes
+    controls: dict | None = None  # the file of r3lib.measure.controls beside it
 
     @property
     def recorded(self) -> bool:
@@ -70,19 +83,59 @@ def collect(folder: Path) -> list[Run]:
     paths = sorted(p for p in Path(folder).rglob("*.json") if re.match(r"(vanilla|trained)-T", p.name))
     if not paths:
         raise R3Error(f"There are no results in {folder}; run `make reproduce` first.")
-    return [Run(*load_outcomes(path)) for path in paths]
+    return [_run(path) for path in paths]
+
+
+def _run(path: Path) -> Run:
+    """One run with its controls. Raises R3Error if those were asked about other problems or another adapter."""
+    run, beside = Run(*load_outcomes(path)), path.with_name(f"controls-{path.name.split('-T')[0]}.json")
+    if beside.exists():
+        found = read_json(beside)
+        if found["temperature"] == run.record["temperature"]:
+            if found["problems"] != run.record["problems"]:
+                raise R3Error(f"{beside} was asked about other problems than {path.name}; delete it and run it again.")
+            run.controls = found
+    return run
+
+
+def tries(run: Run) -> list[tuple[np.ndarray, float]]:
+    """For k = 1, 2, …: pass@k of each problem by the vanilla model's first tries, and the tokens a problem.
+
+    Tries are made one by one until one is right: their cost is the mean tokens of a try times the expected number of
+    them, the sum over j < k of 1 - pass@j.
+    """
+    found, out, number = run.controls["answers"]["tries"], [], 0.0
+    for k in range(1, found["of"] + 1):
+        number += 1 - out[-1][0].mean() if out else 1
+        out.append((pass_at(k, found["right"], found["of"]), found["tokens_a_try"] * number))
+    return out
+
+
+def resampled(run: Run) -> tuple[np.ndarray, int]:
+    """pass@k of each problem for the most tries that cost no more than this run's reflecting and retrying, and k."""
+    limit = sum(run.outcomes.tokens[arm] for arm in ("first", "second")) / run.record["n"]
+    found = tries(run)
+    k = max((k for k, (_, cost) in enumerate(found, 1) if cost <= limit), default=1)
+    return found[k - 1][0], k
 
 
 def matrix(runs: Iterable[Run], trained: bool, temperature: float, arm: str) -> np.ndarray:
     """Outcomes of one arm as (seeds, problems) of 0 and 1, seeds in order; empty if it was not run.
 
-    arm "leak": whether the own reflection gave a right answer away, NaN where the first try was right. One of FOLLOWS:
-    whether that answer follows the task's rules (a right first one stands for the second).
+    arm: of `outcomes.RETRIES`, "first", "lenient", or of CONTROLS. "leak": whether the own reflection gave a right
+    answer away, NaN where the first try was right. One of FOLLOWS: whether that answer follows the task's rules (a
+    right first one stands for the second).
     """
     chosen = [r for r in runs if r.record["trained"] == trained and r.record["temperature"] == temperature]
     chosen.sort(key=lambda r: r.record["seed"])
     if arm in FOLLOWS:
         return np.array([[kind not in BREAK for kind in r.outcomes.kinds[FOLLOWS[arm]]] for r in chosen], float)
+    if arm in dict(map(reversed, CONTROLS)):
+        if not all(r.controls for r in chosen):
+            return np.empty((0, 0))
+        if arm == "resampled":
+            return np.array([resampled(r)[0] for r in chosen])
+        return np.array([[int(bit) for bit in r.controls["answers"][arm]["right"]] for r in chosen], float)
     if arm != "leak" and any(arm not in r.outcomes.right for r in chosen):
         return np.empty((0, 0))
     return np.array([r.outcomes.leak if arm == "leak" else r.outcomes.right[arm] for r in chosen], float)
@@ -187,6 +240,7 @@ def table(runs: list[Run], temperature: float) -> str:
         return percent(*found) if found else "no failures"
 
     rows = [[label, cell(False, arm), cell(True, arm)] for label, arm in TABLE]
+    rows = [row for row in rows if row[1:] != ["not run"] * 2]
     several = len({run.record["seed"] for run in runs}) > 1
     head = ["paired difference, same problems", "points", "95 % interval", *["each seed"] * several]
     paired = [

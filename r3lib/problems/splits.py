@@ -6,10 +6,11 @@ import random
 
 from r3lib.config import Profile
 from r3lib.files import DATA, R3Error, read_jsonl
-from r3lib.problems import countdown, countdown_data, function_calling, function_calling_data
+from r3lib.problems import countdown, countdown_data, function_calling, function_calling_data, instructions
 from r3lib.tasks import Task
 
-TASKS: dict[str, Task] = {task.name: task for task in (countdown.TASK, function_calling.TASK)}
+TASKS: dict[str, Task] = {task.name: task for task in (countdown.TASK, function_calling.TASK, instructions.TASK)}
+PAPER = (countdown.TASK.name, function_calling.TASK.name)  # the tasks of the paper; instructions are the profile smol's
 HUB_SPLITS = {"countdown": countdown_data.hub_splits, "function_calling": function_calling_data.hub_splits}
 
 
@@ -38,6 +39,17 @@ def train_and_test(task: Task, profile: Profile, seed: int) -> tuple[list[dict],
     parts = HUB_SPLITS[task.name]({"test": profile.test_problems, "train": profile.train_problems})
     random.Random(seed).shuffle(parts["train"])
     return parts["train"], parts["test"]
+
+
+VALIDATION = 500  # problems on which a control's settings are chosen
+
+
+def validation(task: Task, profile: Profile) -> list[dict]:
+    """Problems that `train_and_test` gives for neither purpose."""
+    if not profile.hub_data:
+        return problems(task, "validation", VALIDATION)
+    sizes = {"test": profile.test_problems, "train": profile.train_problems, "validation": VALIDATION}
+    return HUB_SPLITS[task.name](sizes)["validation"]
 
 
 def countdown_keys() -> set:
