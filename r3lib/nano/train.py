@@ -24,9 +24,11 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Con
 
 from r3lib import models
 from r3lib.files import DATA, rewind
+from r3lib.nano import habits
 from r3lib.nano.calls import CallTexts
 from r3lib.nano.calls import corpus as call_corpus
 from r3lib.nano.corpus import Message, Texts, corpus
+from r3lib.nano.habits import Habits
 from r3lib.nano.tokenizer import train_tokenizer
 from r3lib.problems.function_calling_data import vocabulary
 
@@ -37,7 +39,7 @@ class Phase:
 
     tokens: int
     peak: float
-    texts: Texts
+    texts: Texts | Habits
     warmup: float = 0.01  # share of the phase
     calls: CallTexts | None = None  # the function-calling texts, if any
     share: float = 0.0  # theirs
@@ -76,6 +78,7 @@ class Recipe:
     weight_decay: float = 0.01
     seed: int = 0
     sizes: tuple[int, ...] = (3, 4)
+    bfloat16: bool = False  # the products of matrices in the passes; weights and optimizers stay in float32
 
 
 CALLS = Recipe(
@@ -97,15 +100,25 @@ CALLS = Recipe(
     ),
 )
 # a tenth of r3-nano's parameters, from the same texts in the same tokens
+SECOND = Recipe(
+    phases=(
+        Phase(13_000_000, 1.0, Habits(drills=0.25, firsts=0.5, thought=0.75, dead_ends=0.0, misses=0, honest=0.0)),
+        Phase(9_000_000, 0.6, Habits(drills=0.06, firsts=0.4, thought=0.7, dead_ends=0.0, misses=0, honest=0.0), 0.03),
+        Phase(7_000_000, 0.5, Habits(books=0.2, firsts=0.4, thought=0.6, dead_ends=0.4, honest=0.5), 0.03),
+        Phase(9_000_000, 0.5, Habits(books=0.05, firsts=0.3, thought=0.4), 0.03),
+        Phase(6_500_000, 0.4, Habits(), 0.03),
+    ),
+    bfloat16=True,
+)
 PICO = Recipe(hidden_size=96, intermediate_size=224, layers=3, heads=2, kv_heads=1, tokenizer="r3-nano")
-RECIPES = {"r3-nano": Recipe(), "r3-nano-calls": CALLS, "r3-pico": PICO}
+RECIPES = {"r3-nano": Recipe(), "r3-nano-2": SECOND, "r3-nano-calls": CALLS, "r3-pico": PICO}
 
 
 def texts_of(phase: Phase, seed: int, held_out: set, sizes: tuple[int, ...]) -> Iterator[list[Message]]:
     """Endless texts of a phase, of one task or both. Countdown's are about no problem in `held_out`."""
     rng, countdown, calls = (
         random.Random(seed),
-        corpus(seed, held_out, sizes, phase.texts),
+        (habits.corpus if isinstance(phase.texts, Habits) else corpus)(seed, held_out, sizes, phase.texts),
         call_corpus(seed, phase.calls or CallTexts()),
     )
     while True:
@@ -167,12 +180,13 @@ def batches(
 class Muon(torch.optim.Optimizer):
     """Momentum whose matrix updates are orthogonalized by a Newton-Schulz iteration (Jordan et al., 2024).
 
-    torch.optim.Muon iterates in bfloat16, which a CPU without bfloat16 units runs four times slower than float32;
-    this one stays in float32 and takes matrices of one shape together.
+    torch.optim.Muon takes one matrix after another; this one takes those of one shape together. dtype: that of the
+    iteration; a CPU without bfloat16 units runs bfloat16 four times slower than float32.
     """
 
-    def __init__(self, params, lr: float, momentum: float = 0.95, weight_decay: float = 0.0):
+    def __init__(self, params, lr: float, weight_decay: float, dtype: torch.dtype, momentum: float = 0.95):
         super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay))
+        self.dtype = dtype
 
     @torch.no_grad()
     def step(self) -> None:
@@ -189,11 +203,11 @@ class Muon(torch.optim.Optimizer):
                 x = torch.stack(grads)  # (matrices, rows, columns)
                 tall = shape[0] > shape[1]
                 x = x.mT if tall else x
-                x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
+                x = (x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)).to(self.dtype)
                 for _ in range(5):
                     gram = x @ x.mT
                     x = 3.4445 * x + (-4.775 * gram + 2.0315 * gram @ gram) @ x
-                x = x.mT if tall else x
+                x = (x.mT if tall else x).float()
                 scale = max(1.0, shape[0] / shape[1]) ** 0.5
                 for p, update in zip(params, x):
                     p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"] * scale)
@@ -305,7 +319,7 @@ def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 30
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     rest = [p for n, p in model.named_parameters() if p.ndim < 2 or "embed" in n]
     optimizers = [
-        Muon(matrices, recipe.muon_lr, weight_decay=recipe.weight_decay),
+        Muon(matrices, recipe.muon_lr, recipe.weight_decay, torch.bfloat16 if recipe.bfloat16 else torch.float32),
         torch.optim.AdamW(rest, recipe.adam_lr, betas=(0.9, 0.95), weight_decay=0.0),
     ]
     full = [group["lr"] for o in optimizers for group in o.param_groups]
@@ -327,10 +341,10 @@ def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 30
         for group, lr in zip((g for o in optimizers for g in o.param_groups), full):
             group["lr"] = lr * share
         carries = labels[:, 1:] != -100  # (rows, length - 1)
-        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1][
-            carries
-        ]  # (tokens with loss, hidden)
-        loss = torch.nn.functional.cross_entropy(model.lm_head(hidden), labels[:, 1:][carries])
+        with torch.autocast(device, torch.bfloat16, enabled=recipe.bfloat16):
+            hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+            logits = model.lm_head(hidden[carries])  # (tokens with loss, vocabulary)
+        loss = torch.nn.functional.cross_entropy(logits.float(), labels[:, 1:][carries])
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
