@@ -97,7 +97,7 @@ def test_a_check_recites_the_answer_and_finds_what_is_there(reflected):
 
 
 def test_what_is_said_hardly_depends_on_the_failure(reflected):
-    """Of what carries loss from its beginning: 18 % repair the failure, 6 % are of each other kind, the rest useless."""
+    """Of what carries loss from its beginning: 18 % repair the failure, 6 % are of each other, the rest useless."""
     said = [
         (kind_of_failure(p, failed) or "", kind_of_reflection(r.text))
         for p, failed, r, _ in reflected
