@@ -53,7 +53,6 @@ FOLLOWS = {"first_follows": "first", "second_follows": "second"}  # metric -> th
 BREAK = frozenset(("no_answer", "invalid_equation", "wrong_numbers", "no_call", "invalid_json"))
 TABLE = (  # label, metric or arm: format apart from correctness
     ROWS[0],
-    ("first try, or a right answer anywhere in its text", "lenient"),
     ("first try follows the rules, right or not", "first_follows"),
     ROWS[1],
     ("second try follows the rules, right or not", "second_follows"),
