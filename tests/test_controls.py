@@ -122,6 +122,7 @@ def test_all_controls_are_written_once_and_resume(asked, tmp_path):
     rates = {text: rate for _, text, rate in vanilla["tried"]}
     assert rates[vanilla["opening"]["text"]] == max(rates.values())
     assert set(vanilla["answers"]) == {"forced", "plan", "tries"} and vanilla["answers"]["tries"]["of"] == 3
+    assert 0 < vanilla["answers"]["tries"]["tokens_a_try"] <= 8  # an answer's length
     assert asked() == []
     before = controls.path(tmp_path, True).read_bytes()
     controls.path(tmp_path, True).unlink()  # killed between the two
