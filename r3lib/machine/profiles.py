@@ -137,7 +137,7 @@ MODEL_SETTINGS: dict[str, dict] = {"r3-pico": {"four_bit": False}}
 # what another task than Countdown needs otherwise
 TASK_SETTINGS: dict[tuple[str, str], dict] = {
     ("smol", "function_calling"): {"attempt_tokens": 96, "retry_tokens": 96, "prompts_per_step": 4, "micro_batch": 16},
-    # settings chosen on validation problems
+    # those of a first trial; not yet chosen on validation problems
     ("smol", "instructions"): {"dtype": "bfloat16", "four_bit": False, "steps": 24, "attempt_tokens": 64}
     | {"retry_tokens": 64, "train_problems": 400, "test_problems": 500},
     ("nano", "function_calling"): {

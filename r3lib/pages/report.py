@@ -86,7 +86,7 @@ def collect(folder: Path) -> list[Run]:
 
 
 def _run(path: Path) -> Run:
-    """One run with its controls. Raises R3Error if those were asked about other problems or another adapter."""
+    """One run with its controls. Raises R3Error if those were asked about other problems."""
     run, beside = Run(*load_outcomes(path)), path.with_name(f"controls-{path.name.split('-T')[0]}.json")
     if beside.exists():
         found = read_json(beside)
