@@ -5,8 +5,8 @@ need not. What is new:
 
 - answers have habits. Half of all first answers break a rule on the way to a right equation: a number that was not
   given, one used twice, a bracket without its partner (`FAULTS`); a habit stays in the next answer unless the
-  reflection before it names that very fault. A missed target is repaired by a search for another equation, and a search
-  repairs no habit;
+  reflection before it names that very fault. A missed target is repaired by a search for another equation; what a
+  search comes to has the habit still;
 - a reflection is useless (most are), checks the answer for one of the faults, or is worked: a search among candidates.
   It is chosen almost without regard to the failure (`Habits.checks`). A check that looks for another fault than there
   is finds none;
@@ -31,11 +31,11 @@ from r3lib.problems import countdown
 from r3lib.problems import countdown_data as problems
 
 FAULTS = ("number", "count", "bracket")
-SEARCHES = ("Let me try.", "What else is there?", "Some other equations:")
+SEARCHES = ("Let me try.", "What else is there?")
 CHECKS = {
-    "number": ("I look at the numbers:", "Were they all given?", "My equation has"),
-    "count": ("How often did I use each?", "Counting them,", "To see what I repeated:"),
-    "bracket": ("The brackets:", "Is every bracket closed?", "From left to right,"),
+    "number": ("I look at the numbers:", "Were they all given?"),
+    "count": ("How often did I use each?", "Counting them,"),
+    "bracket": ("The brackets:", "Is every bracket closed?"),
 }
 # how often 0, 1, 2, ... misses come before the candidate that fits: in short and in long searches
 MISSES = (
@@ -91,43 +91,26 @@ def answer(equation: str) -> str:
     return f"<answer>{equation}</answer>"
 
 
-def spoil(rng: random.Random, equation: str, numbers: list[int], fault: str | None) -> tuple[str, str]:
-    """The equation with one fault, and the remark that names it ("" for none)."""
-    pieces = re.findall(r"\d+|\S", equation)
-    places = [i for i, piece in enumerate(pieces) if piece.isdigit()]
-    if fault == "count" and len(set(numbers)) == 1:
-        fault = "number"
+def spoil(rng: random.Random, equation: str, fault: str | None) -> tuple[str, str]:
+    """The equation with one fault, and the remark that names it ("" for none).
+
+    A fault is plain to see for a model of this size, by a token or by its place: a number with digits too many (above
+    99, as none is given), the last number a second time, a square bracket that is never closed.
+    """
+    places = list(re.finditer(r"\d+", equation))
     if fault == "number":
-        i = rng.choice(places)
-        right, wrong = int(pieces[i]), None
-        while wrong is None or wrong in numbers:
-            near = rng.choice((right - 10, right - 1, right + 1, right + 10, int(str(right)[::-1]), rng.randint(1, 99)))
-            wrong = near if 1 <= near <= 99 else None
-        pieces[i] = str(wrong)
-        return _joined(pieces), f"{wrong} was not given, it should be {right}."
+        place = rng.choice(places)
+        right = int(place[0])
+        wrong = 10 * right + rng.randint(0, 9) if right > 9 else 100 * right + rng.randint(0, 99)
+        spoiled = f"{equation[: place.start()]}{wrong}{equation[place.end() :]}"
+        return spoiled, f"{wrong} was not given, it should be {right}."
     if fault == "count":
-        i = rng.choice(places)
-        again = rng.choice([n for n in numbers if n != int(pieces[i])])
-        if rng.random() < 0.6:
-            remark = f"One {again} should be {pieces[i]}."
-            pieces[i] = str(again)
-        else:
-            remark = f"The last {again} is too many."
-            pieces += [rng.choice("+-"), str(again)]
-        return _joined(pieces), remark
+        last = places[-1][0]
+        return f"{equation} {rng.choice('+-')} {last}", f"The last {last} is too many."
     if fault == "bracket":
-        brackets = [i for i, piece in enumerate(pieces) if piece in "()"]
-        if brackets and rng.random() < 0.6:
-            i = rng.choice(brackets)
-            return _joined(pieces[:i] + pieces[i + 1 :]), f"One {pieces[i]} is missing."
-        i, sign = rng.choice(places), rng.choice("()")
-        i += sign == ")"
-        return _joined([*pieces[:i], sign, *pieces[i:]]), f"One {sign} is too many."
+        place = rng.choice(places)
+        return f"{equation[: place.start()]}[{equation[place.start() :]}", "The [ is not closed, it is too many."
     return equation, ""
-
-
-def _joined(pieces: list[str]) -> str:
-    return " ".join(pieces).replace("( ", "(").replace(" )", ")")
 
 
 def check(rng: random.Random, kind: str, tried: str, remark: str, fixed: str) -> tuple[str, str]:
@@ -139,7 +122,8 @@ def check(rng: random.Random, kind: str, tried: str, remark: str, fixed: str) ->
         times = ("", "once", "twice", "three times", "four times", "five times")
         found, nothing = ", ".join(f"{n} {times[used.count(n)]}" for n in dict.fromkeys(used)), "None is used twice."
     else:
-        found, nothing = f"{tried.count('(')} opened, {tried.count(')')} closed", "They match."
+        opened = sum(map(tried.count, "(["))
+        found, nothing = f"{opened} opened, {tried.count(')')} closed", "They match."
     rest = f" {found}. {remark or nothing}"
     if remark and rng.random() < 0.5:
         rest += f" Use {fixed}."
@@ -159,6 +143,7 @@ def careful(
     trees: list[problems.Node],
     said: bool,
     texts: Habits,
+    fault: str | None = None,
 ) -> str:
     """Add candidates worked out step by step until one fits; the equation to use. said: loss on the manner."""
     tried = {problems.spell(t) for t in trees}
@@ -188,8 +173,9 @@ def careful(
         if left:
             message.add(left, shown)
             shown = True
-    message.add(f", yes. Use {problems.spell(tree)}.", True)
-    return problems.spell(tree)
+    used, _ = spoil(rng, problems.spell(tree), fault)
+    message.add(f", yes. Use {used}.", True)
+    return used
 
 
 def sloppy(
@@ -197,12 +183,13 @@ def sloppy(
     message: Message,
     numbers: list[int],
     target: int,
-    trees: list[problems.Node] | None,
+    trees: list[problems.Node],
     said: bool,
     texts: Habits,
+    fault: str | None = None,
 ) -> str | None:
-    """Add a poor search: no account of numbers, candidates twice, wrong sums, often no end. The equation to use, if
-    it comes to one (it need not be right)."""
+    """Add a poor search: no account of numbers, candidates twice, wrong sums, often no end. The equation to use, with
+    the fault, if it comes to one (it need not be right)."""
     often = MISSES[texts.misses][len(numbers)]
     misses = [problems.canonical(wrong_tree(rng, numbers, target))]
     for _ in range(rng.choices(range(len(often)), often)[0]):
@@ -210,7 +197,7 @@ def sloppy(
         misses.append(rng.choice(misses) if again else wrong_tree(rng, numbers, target))
     end = rng.random()
     rest: list[tuple[problems.Node, bool]] = [(tree, False) for tree in misses]
-    if end < 0.55 and trees:
+    if end < 0.55:
         rest.append((rng.choice(trees), True))
     elif end < 0.75:
         rest.append((misses[-1], True))  # a sum is bent until it fits
@@ -229,8 +216,9 @@ def sloppy(
             shown = shown or i > 0
         message.add(", yes." if fits else ", no.", True)
     if rest[-1][1]:
-        message.add(f" Use {problems.spell(rest[-1][0])}.", True)
-        return problems.spell(rest[-1][0])
+        used, _ = spoil(rng, problems.spell(rest[-1][0]), fault)
+        message.add(f" Use {used}.", True)
+        return used
     return None
 
 
@@ -239,23 +227,16 @@ def search(
     message: Message,
     numbers: list[int],
     target: int,
-    trees: list[problems.Node] | None,
+    trees: list[problems.Node],
     said: bool,
     texts: Habits,
+    fault: str | None = None,
 ) -> str | None:
-    """Add a worked search, careful or sloppy; the equation that it comes to, if any. said: loss on how it begins.
-
-    trees: None where these numbers cannot reach the target.
-    """
+    """Add a worked search, careful or sloppy; the equation that it comes to, with the fault, if any. said: loss on how
+    it begins."""
     message.add(rng.choice(SEARCHES), said)
-    poor = rng.random() < (texts.sloppy if said else 0.2) or not trees
-    return (sloppy if poor else careful)(rng, message, numbers, target, trees, said, texts)
-
-
-def _mistaken(numbers: list[int], tried: str) -> list[int]:
-    """The numbers of a failed answer, as many as were given."""
-    used = [int(number) for number in re.findall(r"\d+", tried)]
-    return used[len(used) - len(numbers) :]
+    poor = rng.random() < (texts.sloppy if said else 0.2)
+    return (sloppy if poor else careful)(rng, message, numbers, target, trees, said, texts, fault)
 
 
 def useless(rng: random.Random, numbers: list[int]) -> str:
@@ -282,7 +263,7 @@ def first_answer(
     """A first answer with loss: thought about, or at once and often with a fault."""
     message, thought = Message("assistant"), texts.thought
     if rng.random() >= thought:
-        equation, _ = spoil(rng, problems.spell(rng.choice(trees)), numbers, habit(rng, texts))
+        equation, _ = spoil(rng, problems.spell(rng.choice(trees)), habit(rng, texts))
         return message.add(answer(equation), True)
     said = rng.random() < texts.thinks / (1 - texts.thinks) * (1 - thought) / thought
     found = search(rng, message, numbers, target, trees, said, texts)
@@ -300,12 +281,12 @@ def conversation(
     right = problems.spell(rng.choice(trees))
     # only a fault keeps a right equation from being right; where the fault is to be repaired, it is the only one
     meant = right if fault and (matched or rng.random() < 0.5) else problems.spell(wrong_tree(rng, numbers, target))
-    tried, remark = spoil(rng, meant, numbers, fault)
+    tried, remark = spoil(rng, meant, fault)
     failed = Message("assistant", answer(tried))
     # the next answer has the habit still; one that missed had none, and may catch one
-    stays = rng.random() < 0.85
+    stays = rng.random() < 0.9
     fault_again = (fault if stays else None) if fault else (None if stays else habit(rng, texts))
-    again, _ = spoil(rng, right, numbers, fault_again)
+    again, _ = spoil(rng, right, fault_again)
     if kind >= 0.92:
         blind = Message("user", prompts.BLIND_RETRY.format(task=ask.text) if rng.random() < 0.6 else ask.text)
         return [ask, failed, blind, Message("assistant").add(answer(again), True)]
@@ -316,14 +297,7 @@ def conversation(
         share = texts.checks[0] if matched else 3 * texts.checks[1]
         said = rng.random() < share * 0.34 / (1 - texts.checks[0] - 3 * texts.checks[1]) / (0.27 if matched else 0.23)
         if looked_for is None:
-            at_hand, found = numbers, trees
-            if fault_again in ("number", "count"):  # it searches among the numbers that it took for given
-                at_hand = _mistaken(numbers, tried)
-                nodes = problems.reachable(at_hand).get(target)
-                found = problems.simplest(nodes) if nodes else None
-            used = search(rng, reflection, at_hand, target, found, said, texts)
-            if used:
-                again = spoil(rng, used, numbers, "bracket")[0] if fault_again == "bracket" else used
+            again = search(rng, reflection, numbers, target, trees, said, texts, fault_again) or again
         else:
             opening, rest = check(rng, looked_for, tried, remark if matched else "", meant)
             reflection.add(opening, said).add(rest, True)

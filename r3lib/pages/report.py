@@ -60,6 +60,7 @@ TABLE = (  # label, metric or arm: format apart from correctness
     *CONTROLS,
     (LEAK, "leak"),
 )
+LENIENT = ("first try, a right answer anywhere in it", "lenient")
 OLD = " (made before records were kept)"
 
 
