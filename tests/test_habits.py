@@ -45,18 +45,18 @@ def test_a_spoiled_equation_has_that_fault_and_its_remark_is_true(fault):
         rng = random.Random(seed)
         numbers, target, trees = next(countdown_data.draw(rng, (3, 4)))
         equation = countdown_data.spell(rng.choice(trees))
-        spoiled, remark = spoil(rng, equation, numbers, fault)
+        spoiled, remark = spoil(rng, equation, fault)
         problem = {"numbers": numbers, "target": target}
         assert kind_of_failure(problem, habits.answer(equation)) is None
         found = kind_of_failure(problem, habits.answer(spoiled))
-        assert found == fault or (fault == "count" and len(set(numbers)) == 1), (equation, spoiled)
+        assert found == fault, (equation, spoiled)
         if match := re.fullmatch(r"(\d+) was not given, it should be (\d+)\.", remark):
-            assert int(match[1]) not in numbers
+            assert 99 < int(match[1]) < 1000
             assert re.sub(rf"\b{match[1]}\b", match[2], spoiled, count=1) == equation
         elif match := re.fullmatch(r"The last (\d+) is too many\.", remark):
             assert re.fullmatch(rf"{re.escape(equation)} [-+] {match[1]}", spoiled)
         else:
-            assert remark
+            assert remark == "The [ is not closed, it is too many." and spoiled.replace("[", "", 1) == equation
 
 
 def test_a_missed_target_breaks_no_rule():
@@ -66,7 +66,7 @@ def test_a_missed_target_breaks_no_rule():
 
 
 def test_only_the_check_that_names_the_fault_repairs_it(reflected):
-    """A true remark: the retry is right. Any other reflection: it keeps the fault, in 85 of 100 cases."""
+    """A true remark: the retry is right. Any other reflection: it keeps the fault, in 90 of 100 cases."""
     kept, counted = {True: 0, False: 0}, {True: 0, False: 0}
     for problem, failed, reflection, retry in reflected:
         fault, kind = kind_of_failure(problem, failed), kind_of_reflection(reflection.text)
@@ -78,7 +78,7 @@ def test_only_the_check_that_names_the_fault_repairs_it(reflected):
         if named:
             assert ok(problem, retry)
     assert counted[True] > 300 and kept[True] == 0
-    assert counted[False] > 1000 and 0.75 < kept[False] / counted[False] < 0.93
+    assert counted[False] > 1000 and 0.85 < kept[False] / counted[False] < 0.95
 
 
 def test_a_check_recites_the_answer_and_finds_what_is_there(reflected):
@@ -110,15 +110,16 @@ def test_what_is_said_hardly_depends_on_the_failure(reflected):
     assert abs(matched - one) < 0.05 and abs(useless - (1 - one - 3 * other)) < 0.06
 
 
-def test_a_search_goes_on_with_the_numbers_of_a_faulty_answer(reflected):
-    """As long as the habit stays, in 85 of 100 cases: it repairs no fault of which number to take."""
+def test_a_search_after_a_fault_comes_to_an_equation_with_that_fault(reflected):
+    """As long as the habit stays, in 90 of 100 cases, and the retry is what the search says to use."""
     own = counted = 0
     for problem, failed, reflection, retry in reflected:
-        fault = kind_of_failure(problem, failed)
-        if fault in ("number", "count") and kind_of_reflection(reflection.text) == "search":
-            counted += 1
-            own += ok(problem, retry)
-    assert counted > 100 and 0.05 < own / counted < 0.25
+        if kind_of_failure(problem, failed) in FAULTS and (used := re.search(r"Use (.*)\.$", reflection.text)):
+            if kind_of_reflection(reflection.text) == "search":
+                counted += 1
+                assert retry == habits.answer(used[1])
+                own += ok(problem, retry)
+    assert counted > 100 and 0.02 < own / counted < 0.2
 
 
 def test_first_answers_are_often_faulty_and_rarely_think(texts):
@@ -127,10 +128,10 @@ def test_first_answers_are_often_faulty_and_rarely_think(texts):
     thinking = [m for _, m in alone if kind_of_reflection(m.text) == "search"]
     assert len(direct) + len(thinking) == len(alone)
     faulty = [kind_of_failure(p, m.text) for p, m in direct]
-    assert 0.5 < sum(fault in FAULTS for fault in faulty) / len(faulty) < 0.6
+    assert 0.57 < sum(fault in FAULTS for fault in faulty) / len(faulty) < 0.67
     assert "missed" not in faulty  # only a fault keeps it from being right
     said = sum(begins_with_loss(m) for m in thinking)
-    assert 0.04 < said / (said + len(direct)) < 0.10 and len(thinking) > 0.2 * len(alone)
+    assert 0.05 < said / (said + len(direct)) < 0.13 and len(thinking) > 0.2 * len(alone)
 
 
 def test_careful_searches_are_right_and_sloppy_ones_are_not(texts):
