@@ -16,7 +16,7 @@ import math
 import os
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -223,6 +223,7 @@ def train(
     save_steps: int = 10,
     fresh: bool = False,
     served: type[Conversation] | None = None,
+    watch: Callable[[PreTrainedModel], dict[str, float]] | None = None,
 ) -> PreTrainedModel:
     """Run `profile.steps` steps of GRPO on the reflections and save the adapter to `out/adapter`.
 
@@ -231,7 +232,7 @@ def train(
     its last whole checkpoint in `out`, with optimizer, weights and random states, to the same weights; a finished one
     is loaded. If `out` was made by anything else, raises R3Error or, if `fresh`, deletes it. Under `accelerate launch`
     every process calls this with the same arguments; the first writes. served: who converses where `profile.vllm` is
-    set (`r3lib.machine.vllm.Served`). Paper: KL 0.001, cosine, warm-up 0.03.
+    set (`r3lib.machine.vllm.Served`). watch: what a line of the log has besides. Paper: KL 0.001, cosine, warm-up 0.03.
     """
     out, state, arm = Path(out), models.processes(), profile.arm
     rows = training_rows(task, failures, arm)
@@ -259,7 +260,7 @@ def train(
         train_dataset=in_order(rows.remove_columns("answer"), profile.steps * profile.prompts_per_step, seed),
         peft_config=models.lora(profile) if profile.lora_rank else None,
         rollout_func=rollout,
-        callbacks=[Progress(log, rollout, arm.wrong), Manifest()],
+        callbacks=[Progress(log, rollout, arm.wrong, watch=watch), Manifest()],
     )
     trainer.remove_callback(PrinterCallback)
     for parameter in trainer.model.parameters():

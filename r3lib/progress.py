@@ -7,6 +7,7 @@ import math
 import shutil
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,20 @@ from r3lib.models import processes
 
 
 class Progress(TrainerCallback):
-    """Writes one JSON line a step to `log.jsonl`, draws the bar, and says in words when there is nothing to learn."""
+    """Writes one JSON line a step to `log.jsonl`, draws the bar, and says in words when there is nothing to learn.
 
-    def __init__(self, path: Path, rollout: Any = None, wrong: float = 0.0, patience: int = 5):
-        self.path, self.rollout, self.wrong, self.patience = path, rollout, wrong, patience
+    watch: what a line has besides, from the model as the step left it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        rollout: Any = None,
+        wrong: float = 0.0,
+        patience: int = 5,
+        watch: Callable[[Any], dict[str, float]] | None = None,
+    ):
+        self.path, self.rollout, self.wrong, self.patience, self.watch = path, rollout, wrong, patience, watch
         self.silent, self.before, self.tokens = 0, time.monotonic(), 0.0
         self.bar: tqdm | None = None
 
@@ -39,7 +50,7 @@ class Progress(TrainerCallback):
     def on_train_end(self, args, state, control, **_):
         self.bar.close()
 
-    def on_log(self, args, state, control, logs=None, **_):
+    def on_log(self, args, state, control, logs=None, model=None, **_):
         if "reward" not in (logs or {}):
             return
         if not math.isfinite(logs.get("loss", 0.0)):  # before this step's checkpoint is saved
@@ -65,7 +76,8 @@ class Progress(TrainerCallback):
             "seconds": now - self.before,
             "tokens_per_second": (tokens - self.tokens) / max(now - self.before, 1e-9),
         }
-        self.before, self.tokens = now, tokens
+        entry |= self.watch(model) if self.watch else {}
+        self.before, self.tokens = time.monotonic(), tokens
         if self.rollout:
             self.rollout.sampled = 0
         with self.path.open("a") as file:

@@ -92,7 +92,8 @@ def readiness_(_: argparse.Namespace) -> None:
     from r3lib import models
     from r3lib.measure import readiness
 
-    for name, kind in (("countdown", "nano"), ("countdown", PARTNERS["nano"]), ("function_calling", "nano")):
+    second = "nano:r3-nano-2"
+    for name, kind in (*(("countdown", x) for x in ("nano", second, PARTNERS["nano"])), ("function_calling", "nano")):
         chosen, given, measured = profile(kind, name), readiness.GIVEN[name], {}
         for precision, four_bit in (("float32", False), ("NF4", True)):
             if four_bit and not chosen.four_bit:
@@ -104,6 +105,10 @@ def readiness_(_: argparse.Namespace) -> None:
         write_json(folder / "readiness.json", measured)
         report.insert(folder / "README.md", "readiness", readiness.table(measured))
         print(f"{folder.name}, {name}\n" + tables.plain(readiness.table(measured)))
+        if kind == second:
+            found = readiness.repairs(model, tokenizer, splits.problems(splits.task(name), "validation", 500), variant)
+            write_json(folder / "repairs.json", found)
+            report.insert(folder / "README.md", "repairs", readiness.repairs_table(found))
 
 
 def fetch_(_: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ from r3lib import evaluate, failures, grpo, models, record
 from r3lib.config import R3, Profile, check_seed
 from r3lib.files import R3Error, lock, read_jsonl, write_json
 from r3lib.machine import vllm
+from r3lib.measure import mode
 from r3lib.outcomes import load_outcomes, outcomes_path
 from r3lib.tasks import Task
 
@@ -78,7 +79,8 @@ def run(
         state.wait_for_everyone()
         with vllm.serving(profile, model, tokenizer):
             wrong = failures.build(model, tokenizer, task, training, profile, work / "failures", seed, fresh)
-        model = grpo.train(model, tokenizer, task, wrong, profile, folder, seed, fresh=fresh, served=vllm.Served)
+        options = dict(fresh=fresh, served=vllm.Served, watch=mode.watch(tokenizer, task, training))
+        model = grpo.train(model, tokenizer, task, wrong, profile, folder, seed, **options)
         if state.is_main_process:
             found = {
                 "failures": len(wrong),

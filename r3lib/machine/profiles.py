@@ -131,8 +131,21 @@ PROFILES = {
 # the model, a tenth as large, that notebook 11 sets beside a profile's own
 PARTNERS = {"nano": "nano:r3-pico"}
 
-# what a shipped model needs otherwise: its width is no multiple of NF4's blocks, which the CPU's kernel wants
-MODEL_SETTINGS: dict[str, dict] = {"r3-pico": {"four_bit": False}}
+# what a shipped model needs otherwise; r3-pico's width is no multiple of NF4's blocks, which the CPU's kernel wants
+MODEL_SETTINGS: dict[str, dict] = {
+    "r3-pico": {"four_bit": False},
+    # its rare kinds of answers and reflections are as rare as its texts have them at temperature 1, and its first turns
+    # may think
+    "r3-nano-2": {
+        "temperature": 1.0,
+        "attempt_tokens": 200,
+        "reflection_tokens": 240,
+        "lora_rank": 4,
+        "learning_rate": 4e-3,
+        "beta": 0.02,
+        "steps": 60,
+    },
+}
 
 # what another task than Countdown needs otherwise
 TASK_SETTINGS: dict[tuple[str, str], dict] = {

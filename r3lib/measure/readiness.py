@@ -24,6 +24,7 @@ from r3lib.files import DATA, read_jsonl
 from r3lib.loop import Loop
 from r3lib.measure.stats import wilson
 from r3lib.nano import calls, corpus
+from r3lib.nano.habits import KINDS, kind_of_failure, kind_of_reflection
 from r3lib.pages import report, tables
 from r3lib.problems import countdown, countdown_data, function_calling_data
 from r3lib.tasks import Task
@@ -78,7 +79,7 @@ def measure(
     """Counts `[right, n]` at the profile's temperature (and of greedy first tries): first try; retries after right,
     wrong and generic reflections, after the model's own, and blind; how many of its own are worked, and right."""
     counts: dict[str, list[int]] = {}
-    openings = corpus.OPENING.strip(), calls.OPENING.strip()
+    worked_out = lambda text: text.startswith(calls.OPENING.strip()) or kind_of_reflection(text) == "search"  # noqa: E731
 
     def count(name: str, hits: list[bool]) -> None:
         old = counts.setdefault(name, [0, 0])
@@ -115,7 +116,7 @@ def measure(
             own = loop.reflect(words)
             hits = right(loop, loop.retry())
             count(name, hits)
-        worked = [text.startswith(openings) for text in own]
+        worked = [worked_out(text) for text in own]
         are_right = [row.is_right(text) for row, text in zip(chunk, own)]
         count("own reflections that are worked", worked)
         count("worked reflections that are right", [r for r, w in zip(are_right, worked) if w])
@@ -123,6 +124,56 @@ def measure(
         loop.conversation.rewind(here)
         count("blind retry", right(loop, loop.retry(prompts.BLIND_RETRY)))
     return counts
+
+
+def repairs(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, problems: list[dict], profile: Profile, seed: int = 0
+) -> dict[str, dict[str, list[int]]]:
+    """What repairs what on Countdown: {reflection: {kind of failure: [right retries, failures]}}.
+
+    Reflections: the model's own; a generic sentence; and, for each kind that r3-nano knows (`r3lib.nano.habits`), those
+    that begin with that kind's first words, put into its mouth. "says KIND": how many of its own are of that kind.
+    """
+    counts: dict[str, dict[str, list[int]]] = {}
+    forced = {f"begun with “{known[0]}”": tokenizer(f"{known[0]} ")["input_ids"] for known in KINDS.values()}
+
+    def count(name: str, failures: list[str], hits: list[bool]) -> None:
+        for failure, hit in zip(failures, hits):
+            cell = counts.setdefault(name, {}).setdefault(failure, [0, 0])
+            cell[:] = cell[0] + hit, cell[1] + 1
+
+    for start in range(0, len(problems), profile.rollout_batch_size):
+        chunk = problems[start : start + profile.rollout_batch_size]
+        loop = Loop(Conversation(model, tokenizer, seed), countdown.TASK, chunk, profile)
+        answers = loop.attempt()
+        failed = [row for row, verdict in enumerate(loop.verify(answers)) if not verdict.ok]
+        if not failed:
+            continue
+        kinds = [kind_of_failure(chunk[row], answers[row]) or "none" for row in failed]
+        loop.keep(failed)
+        here = loop.conversation.mark()
+        given: dict[str, dict] = {"own": {}, "generic sentence": {"words": [prompts.GENERIC_REFLECTION] * len(failed)}}
+        for name, how in (given | {name: {"opening": ids} for name, ids in forced.items()}).items():
+            loop.conversation.rewind(here)
+            said = [kind_of_reflection(text) for text in loop.reflect(**how)]
+            count(name, kinds, [verdict.ok for verdict in loop.verify(loop.retry())])
+            if name == "own":
+                for kind in (*KINDS, "useless"):
+                    count(f"says {kind}", kinds, [each == kind for each in said])
+    return counts
+
+
+def repairs_table(counts: dict[str, dict[str, list[int]]]) -> str:
+    """Markdown: one line a reflection, one column a kind of failure; percent with Wilson 95 % intervals."""
+    about = {"missed": "missed target", "number": "number not given", "count": "numbers not once each"}
+    about |= {"bracket": "no equation", "none": "no answer"}
+    kinds = [kind for kind in about if kind in counts["own"]]
+    head = [f"{about[kind]} (n = {counts['own'][kind][1]})" for kind in kinds]
+
+    def cell(pair: list[int]) -> str:
+        return report.percent(pair[0] / pair[1], *wilson(*pair))
+
+    return tables.markdown(["%", *head], [[name, *(cell(row[kind]) for kind in kinds)] for name, row in counts.items()])
 
 
 def table(measured: dict[str, dict[str, list[int]]]) -> str:

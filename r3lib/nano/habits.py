@@ -37,6 +37,7 @@ CHECKS = {
     "count": ("How often did I use each?", "Counting them,"),
     "bracket": ("The brackets:", "Is every bracket closed?"),
 }
+KINDS = {"search": SEARCHES, **CHECKS}  # of reflections that may help, each with the words it begins with
 # how often 0, 1, 2, ... misses come before the candidate that fits: in short and in long searches
 MISSES = (
     {3: (35, 25, 18, 12, 6, 4), 4: (45, 30, 15, 10)},
@@ -55,8 +56,7 @@ def kind_of_failure(problem: dict, text: str) -> str | None:
 
 def kind_of_reflection(text: str) -> str:
     """What a text of r3-nano's begins like: "search", a check for one of FAULTS, or "useless"."""
-    openings = {"search": SEARCHES, **CHECKS}
-    return next((kind for kind, known in openings.items() if text.startswith(known)), "useless")
+    return next((kind for kind, known in KINDS.items() if text.startswith(known)), "useless")
 
 
 @dataclass(frozen=True)
