@@ -38,14 +38,24 @@ def test_openings_are_those_of_rewarded_reflections(tiny, small, scripted):
     scripted(reflections, [words, [BAD, RIGHT[1], RIGHT[2]]])
     found = controls.openings(*tiny, TASK, wrong(BAD, BAD, BAD), small)
     ids = tiny[1](words[1])["input_ids"]
-    assert found == {k: ids[:k] for k in (1, 2, 4, 8)}
+    assert found == [ids[:k] for k in (1, 2, 4, 8)]
+
+
+def test_several_first_tokens_are_openings_the_most_frequent_first(tiny, small, scripted):
+    words = ["7 8", "7 9", "7 1", "5 1", "5 2", "3 1"]
+    scripted(reflections, [words, [RIGHT[i % 3] for i in range(6)]])
+    six = Dataset.from_list(
+        [{"problem": json.dumps(PROBLEMS[i % 3]), "answer": BAD, "answer_ids": None} for i in range(6)]
+    )
+    found = controls.openings(*tiny, TASK, six, small)
+    assert found[:3] == [tiny[1](text)["input_ids"] for text in "753"] and len(found) <= 3 + 3
 
 
 def test_where_nothing_is_rewarded_all_reflections_count_and_short_ones_have_no_long_opening(tiny, small, scripted):
     scripted(reflections, [["7 8 9"] * 3, [BAD] * 3])
     found = controls.openings(*tiny, TASK, wrong(BAD, BAD, BAD), small)
     ids = tiny[1]("7 8 9")["input_ids"]
-    assert found == {k: ids[:k] for k in (1, 2, 4, 8) if k < len(ids)} and 8 not in found
+    assert found == [ids[:k] for k in (1, 2, 4, 8) if k < len(ids)] and len(found) < 4
     scripted(reflections, [["7"] * 3, [BAD] * 3])
     with pytest.raises(R3Error, match="none has an opening"):
         controls.openings(*tiny, TASK, wrong(BAD, BAD, BAD), small)

@@ -4,9 +4,10 @@
     plan    the same tokens begin words before any answer; then the task again and one answer: no failure, no verifier
     tries   the vanilla model's independent first tries, each checked: what a reflection's tokens buy otherwise
 
-Which tokens: those that rewarded reflections of the trained model on its training failures most often begin with, 1, 2,
-4 or 8 of them, whichever helps the vanilla model's second try most on validation problems. What the trained model's
-own reflections gain over the vanilla model's with these tokens is what training taught beyond an opening.
+Which tokens: those that rewarded reflections of the trained model on its training failures most often begin with (the
+`FIRST` most frequent first tokens, and the most frequent 2, 4 and 8 tokens), whichever helps the vanilla model's second
+try most on validation problems. What the trained model's own reflections gain over the vanilla model's with these
+tokens is what training taught beyond an opening.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from r3lib.measure import reflections
 from r3lib.tasks import Task
 
 LENGTHS = (1, 2, 4, 8)
+FIRST = 4  # first tokens that are tried: training may have made several kinds of reflections frequent
 REFLECTIONS = 500  # on training failures, among which the openings are sought
 SAMPLES = 32  # first tries of each problem
 FEWER = {"function_calling": 8}  # where answers are many times as long
@@ -49,8 +51,8 @@ def openings(
     wrong: Dataset,
     profile: Profile,
     seed: int = 0,
-) -> dict[int, list[int]]:
-    """{length: the tokens that most rewarded reflections on the first training failures begin with}.
+) -> list[list[int]]:
+    """The tokens that rewarded reflections on the first training failures most often begin with, by length, then rank.
 
     Where no retry is right, all reflections count. Raises R3Error if every reflection is shorter than one token.
     """
@@ -59,11 +61,10 @@ def openings(
     rewarded = [one for one in found if one.right] or found
     ends = set(end_tokens(model, tokenizer))
     written = [[t for t in one.transcript.tokens("reflection") if t not in ends] for one in rewarded]
-    out = {}
-    for length in LENGTHS:
+    out = []
+    for length in (one for one in LENGTHS if one < profile.reflection_tokens):
         begun = Counter(tuple(ids[:length]) for ids in written if len(ids) > length)
-        if begun and length < profile.reflection_tokens:
-            out[length] = [*begun.most_common(1)[0][0]]
+        out += [[*ids] for ids, _ in begun.most_common(FIRST if length == 1 else 1)]
     if not out:
         raise R3Error("No reflection on a training failure has two tokens, so none has an opening to force.")
     return out
@@ -188,12 +189,12 @@ def run(
         found = read_json(path(out, False))
     else:
         vanilla, begun = models.load(profile), openings(*trained, task, wrong, profile, seed)
-        tried = forced(*vanilla, task, validation, profile, [*begun.values()], seed, "openings, validation")
+        tried = forced(*vanilla, task, validation, profile, begun, seed, "openings, validation")
         shares = [sum(one.right for one in own) / len(validation) for own in tried]
-        ids = [*begun.values()][shares.index(max(shares))]
-        texts = [trained[1].decode(own) for own in begun.values()]
+        ids = begun[shares.index(max(shares))]
         found = {**made, "trained": False, "opening": {"ids": ids, "text": trained[1].decode(ids)}}
-        found["tried"] = [list(each) for each in zip(begun, texts, shares)]  # second tries on validation problems
+        texts = map(trained[1].decode, begun)
+        found["tried"] = [list(each) for each in zip(map(len, begun), texts, shares)]  # second tries on validation
         found["answers"] = _ask(*vanilla, task, test, profile, ids, seed, "vanilla")
         count = FEWER.get(task.name, SAMPLES)
         tries = first_tries(*vanilla, task, test, profile, count, seed)
