@@ -90,3 +90,17 @@ def pass_at(k: int, right: list[int], count: int) -> np.ndarray:
     if not 1 <= k <= count:
         raise ValueError(f"pass@{k} needs {k} tries of each problem; there are {count}.")
     return np.array([1 - comb(count - c, k) / comb(count, k) for c in right])
+
+
+def pass_and_cost(right: list[int], of: int, tokens_a_try: float) -> list[tuple[np.ndarray, float]]:
+    """For k = 1, 2, …: pass@k of each problem, and the tokens a problem.
+
+    Tries are made one by one until one is right, so the cost is the mean tokens of a try times the expected number of
+    tries, the sum over j < k of 1 - pass@j.
+    """
+    out: list[tuple[np.ndarray, float]] = []
+    number = 0.0
+    for k in range(1, of + 1):
+        number += 1 - out[-1][0].mean() if out else 1
+        out.append((pass_at(k, right, of), tokens_a_try * number))
+    return out

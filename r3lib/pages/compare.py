@@ -18,7 +18,7 @@ from safetensors import safe_open
 
 from r3lib.config import ARMS, R3
 from r3lib.files import DATA, RESULTS, R3Error, read_json
-from r3lib.measure.stats import mean_interval, paired_difference, pass_at
+from r3lib.measure.stats import mean_interval, paired_difference, pass_and_cost
 from r3lib.pages import paper, report
 from r3lib.pages.report import Run, matrix
 from r3lib.pages.tables import markdown
@@ -281,22 +281,14 @@ def by_temperature(records: list[dict], how: str, number: int = 1) -> list[Point
 
 
 def independent(records: list[dict]) -> list[Point]:
-    """k independent first tries, stopping at the first right one: (tokens a problem, pass@k in %, low, high) by k.
-
-    The cost of k tries is the expected number of them, sum over j < k of 1 - pass@j, times the mean tokens of a try.
-    """
-    found = [_pass_at(records, k) for k in range(1, records[0]["answers"]["tries"]["of"] + 1)]
-    return [(cost, *_percent(right)) for right, cost in found]
+    """k independent first tries, stopping at the first right one: (tokens a problem, pass@k in %, low, high) by k."""
+    return [(cost, *_percent(right)) for right, cost in _resampled(records)]
 
 
-def _pass_at(records: list[dict], k: int) -> tuple[np.ndarray, float]:
-    found, costs = [], []
-    for record in records:
-        own = record["answers"]["tries"]
-        unsolved = [1 - pass_at(j, own["right"], own["of"]).mean() for j in range(1, k)]
-        found.append(pass_at(k, own["right"], own["of"]))
-        costs.append(own["tokens_a_try"] * (1 + sum(unsolved)))
-    return np.array(found), float(np.mean(costs))
+def _resampled(records: list[dict]) -> list[tuple[np.ndarray, float]]:
+    """For k = 1, 2, …: pass@k as (seeds, problems), and the tokens a problem, mean over seeds."""
+    seeds = zip(*(pass_and_cost(**record["answers"]["tries"]) for record in records))
+    return [(np.array([right for right, _ in at_k]), float(np.mean([cost for _, cost in at_k]))) for at_k in seeds]
 
 
 def fewest(reflecting: list[dict], sampling: list[dict]) -> tuple[int, float, float]:
@@ -304,11 +296,10 @@ def fewest(reflecting: list[dict], sampling: list[dict]) -> tuple[int, float, fl
 
     Returns them, and the verifier's calls a problem for those (for all, if none do) and for a reflect-retry.
     """
-    t, count = reflecting[0]["temperature"], sampling[0]["answers"]["tries"]["of"]
+    t, rates = reflecting[0]["temperature"], [right.mean() for right, _ in _resampled(sampling)]
     first, second = (tries(reflecting, "reflect", t, number).mean() for number in (0, 1))
-    rates = [_pass_at(sampling, k)[0].mean() for k in range(1, count + 1)]
     k = next((k for k, rate in enumerate(rates, 1) if rate >= second), 0)
-    return k, float(1 + sum(1 - rate for rate in rates[: (k or count) - 1])), float(2 - first)
+    return k, float(1 + sum(1 - rate for rate in rates[: (k or len(rates)) - 1])), float(2 - first)
 
 
 def same_tokens(reflecting: list[dict], sampling: list[dict]) -> tuple[int, float, float, tuple[float, float, float]]:
@@ -319,10 +310,10 @@ def same_tokens(reflecting: list[dict], sampling: list[dict]) -> tuple[int, floa
     """
     t = reflecting[0]["temperature"]
     limit = spent(reflecting, "reflect", t, 1)
-    counts = range(1, sampling[0]["answers"]["tries"]["of"] + 1)
-    k = max((k for k in counts if _pass_at(sampling, k)[1] <= limit), default=1)
-    found, cost = _pass_at(sampling, k)
-    return k, cost, limit, _hundred(paired_difference(found, tries(reflecting, "reflect", t, 1)))
+    found = _resampled(sampling)
+    k = max((k for k, (_, cost) in enumerate(found, 1) if cost <= limit), default=1)
+    right, cost = found[k - 1]
+    return k, cost, limit, _hundred(paired_difference(right, tries(reflecting, "reflect", t, 1)))
 
 
 TOKEN_AXES = "tokens sampled for one problem (log scale)", "right so far, % (95 % band)"

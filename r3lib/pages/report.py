@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from r3lib.files import R3Error, read_json, write_text
-from r3lib.measure.stats import mean_interval, paired_difference, pass_at
+from r3lib.measure.stats import mean_interval, paired_difference, pass_and_cost
 from r3lib.outcomes import METRICS, Outcomes, load_outcomes
 from r3lib.pages.tables import markdown
 
@@ -98,23 +98,10 @@ def _run(path: Path) -> Run:
     return run
 
 
-def tries(run: Run) -> list[tuple[np.ndarray, float]]:
-    """For k = 1, 2, …: pass@k of each problem by the vanilla model's first tries, and the tokens a problem.
-
-    Tries are made one by one until one is right: their cost is the mean tokens of a try times the expected number of
-    them, the sum over j < k of 1 - pass@j.
-    """
-    found, out, number = run.controls["answers"]["tries"], [], 0.0
-    for k in range(1, found["of"] + 1):
-        number += 1 - out[-1][0].mean() if out else 1
-        out.append((pass_at(k, found["right"], found["of"]), found["tokens_a_try"] * number))
-    return out
-
-
 def resampled(run: Run) -> tuple[np.ndarray, int]:
     """pass@k of each problem for the most tries that cost no more than this run's reflecting and retrying, and k."""
     limit = sum(run.outcomes.tokens[arm] for arm in ("first", "second")) / run.record["n"]
-    found = tries(run)
+    found = pass_and_cost(**run.controls["answers"]["tries"])
     k = max((k for k, (_, cost) in enumerate(found, 1) if cost <= limit), default=1)
     return found[k - 1][0], k
 
