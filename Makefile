@@ -25,7 +25,7 @@ lab: $(VENV)/.all
 	$(VENV)/bin/jupyter lab notebooks
 
 experiments: $(VENV)/.core
-	$(RUN) -m r3lib experiment --all --seeds 0 1 2
+	$(RUN) -m r3lib experiment --all --seeds 0 1 2 3 4
 
 report: $(VENV)/.core
 	$(RUN) -m r3lib report

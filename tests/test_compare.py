@@ -93,10 +93,25 @@ def test_the_table_has_every_arm_with_its_cost(results):
     assert [row.split(" | ")[1] for row in rows] == ["0", "8", "11"]
 
 
-def test_seeds_that_do_not_pair_are_an_error(results):
+def test_runs_are_paired_over_the_seeds_that_both_have(results):
     arms = compare.load("countdown", "nano", results)
-    with pytest.raises(R3Error, match=r"\[0, 1\] cannot be paired with seeds \[0\]"):
-        compare.difference(arms["r3"], arms["vanilla"][:1], T, "second", "second")
+    own = [[run for run in arms[arm] if run.record["seed"] == 0] for arm in ("r3", "vanilla")]
+    asked = T, "second", "second"
+    assert compare.difference(arms["r3"], own[1], *asked) == compare.difference(*own, *asked)
+    assert compare.difference(arms["r3"], own[1], *asked) != compare.difference(arms["r3"], arms["vanilla"], *asked)
+    for run in own[1]:
+        run.record = run.record | {"seed": 7}
+    with pytest.raises(R3Error, match=r"\[0, 1\] cannot be paired with seeds \[7\]"):
+        compare.difference(arms["r3"], own[1], *asked)
+
+
+def test_arms_of_other_seeds_say_which(results):
+    arms = compare.load("countdown", "nano", results)
+    trained_on = dict.fromkeys(arms, 1000.0)
+    assert "(seed" not in compare.arms_table(arms, T, trained_on)
+    arms["first"] = [run for run in arms["first"] if run.record["seed"] == 0]
+    table = compare.arms_table(arms, T, trained_on)
+    assert "(seed 0)" in table and "(seeds 0, 1)" in table
 
 
 def test_our_gains_have_the_papers_names(results):

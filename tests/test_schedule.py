@@ -16,6 +16,7 @@ from r3lib.machine.profiles import profile
 from r3lib.machine.schedule import Job, everything
 from r3lib.measure import controls, probes
 from r3lib.outcomes import Outcomes, load_outcomes, outcomes_path
+from r3lib.problems import splits
 from r3lib.problems.countdown import TASK
 
 
@@ -123,6 +124,9 @@ def test_everything_is_every_arm_of_both_tasks_the_probes_and_the_small_model():
     assert [job.profile for job in jobs[-3:]] == ["nano:r3-pico"] * 3
     assert jobs[-1].out.parts[-3:] == ("countdown", "nano-r3-pico", "seed2")
     assert len(everything("t4", [0])) == 2 * (len(ARMS) + 1)
+    more = set(everything("nano", [0, 1, 2, 3, 4])) - set(jobs)  # R3's interval is the one that matters most
+    assert {(job.task, job.what, job.profile) for job in more} == {(task, "r3", "nano") for task in splits.PAPER}
+    assert {job.seed for job in more} == {3, 4}
 
 
 def test_smol_has_experiments_of_its_own():

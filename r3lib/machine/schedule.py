@@ -45,14 +45,20 @@ class Job(NamedTuple):
 def everything(name: str, seeds: list[int]) -> list[Job]:
     """All experiments of a profile: both tasks, every arm, the probes, and the small model that is set beside it.
 
+    R3 has all the seeds, what is compared with it the first three.
     Those of smol are its own: the paper's tasks, of which it solves nothing, and the task that it can do.
     """
     if name == "smol":
         vanilla = [Job(task, name, "vanilla", seeds[0]) for task in splits.PAPER]
         return vanilla + [Job("instructions", name, arm, seed) for arm, seed in product(("r3", "first", "both"), seeds)]
-    jobs = [Job(task, name, arm, seed) for task, arm, seed in product(splits.PAPER, ARMS, seeds)]
-    jobs += [Job(task, name, "probes", seed) for task, seed in product(splits.PAPER, seeds)]
-    return jobs + [Job("countdown", PARTNERS[name], "r3", seed) for seed in seeds if name in PARTNERS]
+    some = seeds[:3]
+    jobs = [
+        Job(task, name, arm, seed)
+        for task, arm in product(splits.PAPER, ARMS)
+        for seed in (seeds if arm == R3.name else some)
+    ]
+    jobs += [Job(task, name, "probes", seed) for task, seed in product(splits.PAPER, some)]
+    return jobs + [Job("countdown", PARTNERS[name], "r3", seed) for seed in some if name in PARTNERS]
 
 
 def run(job: Job, settings: Sequence[str] = (), fresh: bool = False) -> None:

@@ -98,11 +98,13 @@ def work(runs: list[Run], temperature: float, retry: str | None) -> float:
 def difference(a: list[Run], b: list[Run], temperature: float, arm: str, other: str) -> tuple[float, float, float]:
     """Points by which `arm` of runs `a` is above `other` of runs `b`, paired by seed and problem, with a 95 % interval.
 
-    Raises R3Error if the two were not run with the same seeds.
+    Over the seeds that both were run with. Raises R3Error if there is none.
     """
-    seeds = [sorted(r.record["seed"] for r in runs if r.record["temperature"] == temperature) for runs in (a, b)]
-    if seeds[0] != seeds[1]:
-        raise R3Error(f"Seeds {seeds[0]} cannot be paired with seeds {seeds[1]}; run `make experiments` to its end.")
+    seeds = [{r.record["seed"] for r in runs if r.record["temperature"] == temperature} for runs in (a, b)]
+    if not (both := seeds[0] & seeds[1]):
+        ours, theirs = map(sorted, seeds)
+        raise R3Error(f"Seeds {ours} cannot be paired with seeds {theirs}; run `make experiments` to its end.")
+    a, b = ([r for r in runs if r.record["seed"] in both] for runs in (a, b))
     return _hundred(paired_difference(_own(a, temperature, arm), _own(b, temperature, other)))
 
 
@@ -131,13 +133,14 @@ def arms_table(arms: dict[str, list[Run]], temperature: float, trained_on: dict[
     """
     head = ["trained with", "tokens sampled in training, thousands", *TRIES]
     head += ["second try − R3's", "first try − vanilla's"]
-    rows = []
+    rows, alike = [], len({report.seeds(run.record for run in runs) for runs in arms.values()}) == 1
     for arm, runs in arms.items():
         trained = arm != "vanilla"
         training = f"{trained_on[arm] / 1000:.0f}" if trained else "0"
         beside = "" if arm == "r3" else _points(difference(runs, arms["r3"], temperature, "second", "second"))
         first = _points(difference(runs, arms["vanilla"], temperature, "first", "first")) if trained else ""
-        rows.append([title(arm), training, *_tries(runs, temperature), beside, first])
+        label = title(arm) if alike else f"{title(arm)} ({report.seeds(run.record for run in runs)})"
+        rows.append([label, training, *_tries(runs, temperature), beside, first])
     caption = f"*{report.describe([*chain(*arms.values())], temperature)}; % with 95 % intervals.*"
     return f"{caption}\n\n{markdown(head, rows)}"
 
