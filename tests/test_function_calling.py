@@ -1042,7 +1042,7 @@ def test_the_task():
 
 def test_redaction_takes_the_gold_calls_and_nothing_else():
     gold = [{"name": "add", "arguments": {"a": 1}}, {"name": "say", "arguments": {"text": "x"}}]
-    problem = {"query": "", "tools": [], "answers": gold}
+    problem = {"query": "Add 1 and say x.", "tools": [], "answers": gold}
     wrong = '{"name": "add", "arguments": {"a": 2}}'
     text = f"Not {wrong} but {json.dumps(gold[0])}, then [{json.dumps(gold[1])}]. Add 1."
     assert TASK.redact(problem, text) == f"Not {wrong} but …, then […]. Add 1."
@@ -1050,3 +1050,20 @@ def test_redaction_takes_the_gold_calls_and_nothing_else():
         assert TASK.redact(problem, same) == same
     nested = f'{{"name": "add", "arguments": {{"a": 1, "b": {json.dumps(gold[0])}}}}}'
     assert not contains_answer(problem, TASK.redact(problem, nested + json.dumps(gold)))
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "without"),
+    [
+        (80, "four fifths, 100 / 5 = 20, 20 * 4 = 80.", "four fifths, 100 / 5 = 20, 20 * 4 = …."),
+        (80, "180 and 80.5 and 0.80 and a80", "180 and 80.5 and 0.80 and a80"),
+        ("2026-05-09", "Next Saturday is 2026-05-09, so day is 2026-05-09", "Next Saturday is …, so day is …"),
+        ("solar", "The kind is solar.", "The kind is solar."),  # the query spells it
+        (["a", "b"], 'letters is ["a", "b"], of course', "letters is …, of course"),
+        ("", "It is empty.", "It is empty."),
+        (0.5, "share is 0.5", "share is …"),
+    ],
+)
+def test_redaction_takes_the_arguments_that_were_worked_out(value, text, without):
+    problem = {"query": "Sell four fifths of my solar power next Saturday.", "answers": [call("sell", share=value)]}
+    assert TASK.redact(problem, text) == without

@@ -322,12 +322,23 @@ def contains_answer(problem: dict, text: str) -> bool:
 
 
 def redact(problem: dict, text: str) -> str:
-    """The text with "…" for every gold call that `contains_answer` finds (the leak ablation); values and words stay."""
+    """The text with "…" for what gives the answer away (the leak ablation); all other words stay.
+
+    That is every gold call that `contains_answer` finds, and every gold argument that was worked out, which the query
+    does not spell.
+    """
+    gold = gold_calls(problem["answers"])
     out, last = "", 0
-    for _, start, end in _told(gold_calls(problem["answers"]), text):
+    for _, start, end in _told(gold, text):
         if start >= last:
             out, last = out + text[last:start] + "…", end
-    return out + text[last:]
+    out += text[last:]
+    for value in (value for call in gold for value in call["arguments"].values()):
+        if written := ENCODER.encode(value).strip('"'):
+            alone = rf"(?<![\w.]){re.escape(written)}(?!\w|\.\d)"  # 5, and not the 5 of 15 or of 0.5
+            if not re.search(alone, problem.get("query", "")):
+                out = re.sub(alone, "…", out)
+    return out
 
 
 def _told(gold: list[Call], text: str) -> Iterator[tuple[Call, int, int]]:
