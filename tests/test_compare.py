@@ -65,6 +65,16 @@ def test_arms_are_loaded_with_vanilla_first(results):
     assert all([r.record["seed"] for r in runs] == [0, 1] for runs in arms.values())
 
 
+def test_first_turns_are_the_mean_of_the_seeds_at_each_step(results):
+    assert compare.first_turns("countdown", "nano", results) == {}
+    for seed, share in ((0, 0.25), (1, 0.5)):
+        path = results / "arms" / "countdown" / "nano" / "first" / f"seed{seed}" / "training.json"
+        log = [{"step": step, "sampled_tokens": 1, "thinks_first": share / step} for step in (1, 2)]
+        write_json(path, {"log": log})
+    found = compare.first_turns("countdown", "nano", results)
+    assert found == {"trained with first: words before the first answer": [(1, 37.5, 25, 50), (2, 18.75, 12.5, 25)]}
+
+
 def test_a_planted_difference_is_found_and_its_absence_too(results):
     arms = compare.load("countdown", "nano", results)
     mean, low, high = compare.difference(arms["r3"], arms["vanilla"], T, "second", "second")

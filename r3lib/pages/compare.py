@@ -56,6 +56,22 @@ def logs(task: str, profile: str, results: Path = RESULTS) -> dict[str, list[lis
     return {arm: [*report.training_logs(folder).values()] for arm, folder in folders.items()}
 
 
+def first_turns(task: str, profile: str, results: Path = RESULTS) -> dict[str, list[Point]]:
+    """How likely words before the first answer are, after each step (`r3lib.measure.mode`), for `plots.curves`.
+
+    {"trained with ARM: …": [(step, mean of the seeds in percent, lowest seed, highest seed)]}; empty if no log has it.
+    """
+    out = {}
+    for arm, own in logs(task, profile, results).items():
+        steps = [[line for line in at_step if "thinks_first" in line] for at_step in zip(*own)]
+        shares = [(step[0]["step"], [100 * line["thinks_first"] for line in step]) for step in steps if step]
+        if shares:
+            out[f"trained with {arm}: words before the first answer"] = [
+                (float(step), float(np.mean(found)), min(found), max(found)) for step, found in shares
+            ]
+    return out
+
+
 def sampled(task: str, profile: str, results: Path = RESULTS) -> dict[str, float]:
     """Tokens that each arm sampled in training, reflections, answers and retries, mean over seeds: arm -> tokens."""
     return {
@@ -319,6 +335,7 @@ def same_tokens(reflecting: list[dict], sampling: list[dict]) -> tuple[int, floa
     return k, cost, limit, _hundred(paired_difference(right, tries(reflecting, "reflect", t, 1)))
 
 
+STEP_AXES = "training step", "first turns that do not begin with the answer, % (band: all seeds)"
 TOKEN_AXES = "tokens sampled for one problem (log scale)", "right so far, % (95 % band)"
 TEMPERATURE_AXES = "sampling temperature, first try and all that follows", "right at the second try, % (95 % band)"
 

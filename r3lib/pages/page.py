@@ -111,6 +111,10 @@ def rebuild(results: Path, readme: Path, benchmarks: Path) -> None:
         _tables(readme, folder, own, t)
         if (results / "arms" / task / name).exists():
             _arms(page, readme, results, task, name)
+        if first := compare.first_turns(task, name, results):
+            alt = "how likely words before the first answer are, step by step of training"
+            page.figure(plots.curves(first, *compare.STEP_AXES), alt, folder / "first_turn.png")
+            _show(readme, f"first-turn-{task}-{name}", "", folder / "first_turn.png", alt)
         asked = compare.probes(task, name, results)
         if asked:
             _probes(page, readme, folder, asked)
