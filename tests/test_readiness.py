@@ -10,7 +10,7 @@ from r3lib import config
 from r3lib.files import read_jsonl
 from r3lib.machine.profiles import profile
 from r3lib.measure import readiness
-from r3lib.nano import calls, corpus
+from r3lib.nano import calls, corpus, habits
 from r3lib.problems import function_calling_data as data
 from r3lib.problems import splits
 
@@ -106,3 +106,63 @@ def test_every_count_is_of_what_its_name_says(name, monkeypatch):
     }
     table = readiness.table({"float32": counts})
     assert "| first try | 0.0 [0.0, " in table and f"(n = {half})" in table
+
+
+ANSWERS = {"missed": "34 + 2 - 6", "number": "34 + 2 + 66", "count": "34 + 2 + 6 - 6", "bracket": "34 + [2 + 6"}
+RIGHT = "<answer>34 + 2 + 6</answer>"
+
+
+class Checking:
+    """A conversation on one problem, again and again: a retry is right after a reflection for its failure's kind.
+
+    Its own reflections: useless for the first two failures, the right kind for the others.
+    """
+
+    def open(self, task, problems):
+        self.failures, self.begun = [*ANSWERS, None], {}
+
+    def mark(self):
+        return None
+
+    def rewind(self, mark):
+        self.begun, self.words = {}, []
+
+    def select(self, rows):
+        self.failures = [self.failures[row] for row in rows]
+
+    def say(self, texts, span):
+        pass
+
+    def put(self, texts, span):
+        self.begun[span] = [text if isinstance(text, str) else text[0] for text in texts]
+        self.words = self.begun[span]
+
+    def texts(self, *spans):
+        return [" ".join(parts) for parts in zip(*(self.begun[span] for span in spans if span in self.begun))]
+
+    def reply(self, span, length, temperature):
+        if span == "attempt":
+            return [f"<answer>{ANSWERS[kind]}</answer>" if kind else RIGHT for kind in self.failures]
+        if span == "reflection":
+            own = ["I am sorry.", "I am sorry.", habits.CHECKS["count"][1], habits.CHECKS["bracket"][0]]
+            self.begun[span] = [""] * len(own) if self.begun else own
+            self.words = self.texts("reflection_opening", span) if len(self.begun) > 1 else own
+            return self.words
+        kinds = [habits.kind_of_reflection(text) for text in self.words]
+        good = [kind == {"missed": "search"}.get(failure, failure) for kind, failure in zip(kinds, self.failures)]
+        return [RIGHT if each else "<answer>34 + 2 - 6</answer>" for each in good]
+
+
+def test_what_repairs_what_is_counted_by_failure_and_reflection(monkeypatch):
+    monkeypatch.setattr(readiness, "Conversation", lambda *_: Checking())
+    problems, chosen = [{"numbers": [34, 2, 6], "target": 42}] * 5, config.quick(profile("nano"), rollout_batch_size=5)
+    counts = readiness.repairs(None, lambda text: {"input_ids": [text]}, problems, chosen)
+    assert counts["own"] == {"missed": [0, 1], "number": [0, 1], "count": [1, 1], "bracket": [1, 1]}
+    assert counts["generic sentence"] == dict.fromkeys(ANSWERS, [0, 1])
+    for kind, known in habits.KINDS.items():
+        failure = "missed" if kind == "search" else kind
+        assert counts[f"begun with “{known[0]}”"] == {each: [int(each == failure), 1] for each in ANSWERS}
+    assert [counts["says useless"][kind][0] for kind in ANSWERS] == [1, 1, 0, 0]
+    assert [counts["says count"][kind][0] for kind in ANSWERS] == [0, 0, 1, 0]
+    table = readiness.repairs_table(counts).splitlines()
+    assert "missed target (n = 1)" in table[0] and "no answer" not in table[0] and len(table) == 2 + len(counts)
