@@ -133,8 +133,9 @@ def _hundred(found: tuple[float, float, float]) -> tuple[float, float, float]:
     return tuple(100 * x for x in found)
 
 
-def _points(found: tuple[float, float, float]) -> str:
-    return f"{found[0]:+.1f} [{found[1]:+.1f}, {found[2]:+.1f}]"
+def points(found: tuple[float, float, float], scale: float = 1) -> str:
+    """A difference and its interval, times `scale`: "+1.2 [+0.3, +2.1]"."""
+    return f"{scale * found[0]:+.1f} [{scale * found[1]:+.1f}, {scale * found[2]:+.1f}]"
 
 
 def title(arm: str) -> str:
@@ -153,8 +154,8 @@ def arms_table(arms: dict[str, list[Run]], temperature: float, trained_on: dict[
     for arm, runs in arms.items():
         trained = arm != "vanilla"
         training = f"{trained_on[arm] / 1000:.0f}" if trained else "0"
-        beside = "" if arm == "r3" else _points(difference(runs, arms["r3"], temperature, "second", "second"))
-        first = _points(difference(runs, arms["vanilla"], temperature, "first", "first")) if trained else ""
+        beside = "" if arm == "r3" else points(difference(runs, arms["r3"], temperature, "second", "second"))
+        first = points(difference(runs, arms["vanilla"], temperature, "first", "first")) if trained else ""
         label = title(arm) if alike else f"{title(arm)} ({report.seeds(run.record for run in runs)})"
         rows.append([label, training, *_tries(runs, temperature), beside, first])
     caption = f"*{report.describe([*chain(*arms.values())], temperature)}; % with 95 % intervals.*"
@@ -230,7 +231,7 @@ def beside_table(small: list[Run], large: list[Run], temperature: float) -> str:
         "the untrained large one's second try": (big, "second"),
         "the untrained small one's second try": (untrained, "second"),
     }
-    paired = [[what, _points(difference(trained, a, temperature, "second", arm))] for what, (a, arm) in minus.items()]
+    paired = [[what, points(difference(trained, a, temperature, "second", arm))] for what, (a, arm) in minus.items()]
     about = f"{report.describe([*small, *large], temperature)}, beside {report.model(big[0].record)}"
     parts = [markdown(head, rows), markdown(["trained small, second try, minus", "points"], paired)]
     return "\n\n".join([f"*{about}; % with 95 % intervals.*", *parts])
@@ -368,7 +369,7 @@ def verdict(asked: dict[str, list[dict]]) -> str:
     return (
         f"For the tokens of one reflect-retry of the trained model ({limit:.0f} a problem), up to {k} independent first"
         " tries of the vanilla model can be sampled and checked, one by one until one is right"
-        f" ({cost:.0f} a problem{beyond}). Tries minus reflect-retry: {_points(more)} points. "
+        f" ({cost:.0f} a problem{beyond}). Tries minus reflect-retry: {points(more)} points. "
         f"{some} {calls:.1f} calls to the verifier a problem against {ours:.1f}."
     )
 
@@ -406,7 +407,7 @@ def transfer_table(asked: dict[str, list[dict]]) -> str:
         first, second, blind = (tries(own, *x) for x in (("reflect", t, 0), ("reflect", t, 1), ("blind", t, 1)))
         cells = [report.percent(*mean_interval(values)) for values in (first, second, blind)]
         controls = tries(vanilla, "reflect", t, 1), blind
-        gains = [_points(_hundred(paired_difference(second, x))) for x in controls]
+        gains = [points(_hundred(paired_difference(second, x))) for x in controls]
         rows.append([label, *cells, "" if name == "vanilla" else gains[0], gains[1]])
     head = ["adapter", "first try", "second try", "blind retry", "second try − vanilla's", "second − blind"]
     return f"*{_asked(asked['transfer'])}; % with 95 % intervals.*\n\n{markdown(head, rows)}"

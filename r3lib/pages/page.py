@@ -11,9 +11,9 @@ from jinja2 import Environment, FileSystemLoader
 from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 
-from r3lib.files import read_json, whole, write_json, write_text
+from r3lib.files import DATA, read_json, whole, write_json, write_text
 from r3lib.machine.profiles import PARTNERS, profile
-from r3lib.pages import compare, plots, report
+from r3lib.pages import compare, plots, report, requirements
 from r3lib.pages.report import Run
 from r3lib.pages.show import clean
 
@@ -115,6 +115,12 @@ def rebuild(results: Path, readme: Path, benchmarks: Path) -> None:
             alt = "how likely words before the first answer are, step by step of training"
             page.figure(plots.curves(first, *compare.STEP_AXES), alt, folder / "first_turn.png")
             _show(readme, f"first-turn-{task}-{name}", "", folder / "first_turn.png", alt)
+        made = DATA / own[0].record["model"]
+        if (made / "repairs.json").exists() and all(run.controls for run in own if run.record["temperature"] == t):
+            found = requirements.table(requirements.lines(made, compare.load(task, name, results), first, t))
+            page.heading("What the model is to be like, and is", 3)
+            page.markdown(found)
+            report.insert(made / "README.md", "requirements", found)
         asked = compare.probes(task, name, results)
         if asked:
             _probes(page, readme, folder, asked)
