@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from copy import deepcopy
 
 import nbformat
@@ -187,6 +188,17 @@ def test_every_lesson_has_its_versions_and_their_checks_say_what_they_should(pat
         body = course.REGION.search(e.code)[2]
         assert [body in sources[kind] for kind in course.VERSIONS] == [False, True, True]
     assert "<details" not in sources["student"]
+
+
+@pytest.mark.parametrize("path", course.lessons(), ids=lambda path: path.stem)
+def test_a_stub_takes_no_name_that_its_lesson_uses(path):
+    """Else whoever ran the stub, and then a cell above it again, would meet NotImplementedError there."""
+    cells = [cell for cell in nbformat.read(path, 4).cells if not cell.id.startswith(course.PREFIX)]
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    text += "".join(re.findall(r"```python\n(.*?)```", "\n".join(cell.source for cell in cells), re.S))
+    for e in course.exercises(path):
+        for name in re.findall(r"^(?:def|class) (\w+)|^(\w+) =", e.stub, re.M):
+            assert not re.search(rf"(?<![.\w]){''.join(name)}\(", text), (e.name, name)
 
 
 def test_a_solutions_notebook_runs_from_top_to_bottom_in_a_kernel(tmp_path):

@@ -1,6 +1,6 @@
 # %% [markdown] verify_countdown · medium · 20 minutes · A verifier for Countdown
 # Write the rule of section 2: the last `<answer>…</answer>` counts; it holds an equation's left side with `+ - * /`
-# and parentheses; each given number is used exactly once; its exact value is the target. `value` works a tree out
+# and parentheses; each given number is used exactly once; its exact value is the target. `exact` works a tree out
 # without running anything. (A minus before a number is a border case that the check leaves out.)
 
 # %%
@@ -17,10 +17,10 @@ OPERATORS = {
 }
 
 
-def value(node):
+def exact(node):
     """The exact value of `ast.parse(text, mode="eval").body`; ValueError if it is no arithmetic."""
     if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
-        return OPERATORS[type(node.op)](value(node.left), value(node.right))
+        return OPERATORS[type(node.op)](exact(node.left), exact(node.right))
     if isinstance(node, ast.Constant) and type(node.value) is int:
         return Fraction(node.value)
     raise ValueError("not arithmetic")
@@ -41,7 +41,7 @@ def verify_countdown(response, numbers, target):
     used = [int(number) for number in re.findall(r"[0-9]+", answers[-1])]
     try:
         tree = ast.parse(answers[-1].strip(), mode="eval").body
-        return sorted(used) == sorted(numbers) and value(tree) == target
+        return sorted(used) == sorted(numbers) and exact(tree) == target
     except Exception:  # whatever a model may write, it is a no
         return False
     ### END SOLUTION
@@ -51,7 +51,7 @@ def verify_countdown(response, numbers, target):
 MISTAKES = [
     ("sorted(used) == sorted(numbers)", "set(used) == set(numbers)", "a set forgets how often"),
     ("sorted(used) == sorted(numbers) and ", "", "every given number must be used"),
-    ("value(tree) == target", "eval(answers[-1]) == target", "with floats it is not quite 24"),
+    ("exact(tree) == target", "eval(answers[-1]) == target", "with floats it is not quite 24"),
     ("except Exception:", "except (SyntaxError, ValueError):", "a division by zero is a no, not an exception"),
     ("if isinstance(response, str) else []", "", "never raises, whatever it is given"),
     (

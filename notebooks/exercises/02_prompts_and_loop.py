@@ -29,14 +29,14 @@ MISTAKES = [
     ),
 ]
 
-# %% [markdown] prompt_ids · medium · 10 minutes · From messages to tokens
+# %% [markdown] chat_ids · medium · 10 minutes · From messages to tokens
 # Turn messages into the tokens that the model must go on from. Two things go wrong silently: the marker that hands
 # the word to the assistant is forgotten, and a tokenizer that begins every text with a mark of its own adds it a
 # second time.
 
 
 # %%
-def prompt_ids(tokenizer, messages):
+def chat_ids(tokenizer, messages):
     """The token ids of a conversation that waits for the assistant, a list of int.
 
     tokenizer: with a chat template. messages: [{"role": ..., "content": ...}, ...].

@@ -1,17 +1,17 @@
-# %% [markdown] flows · medium · 10 minutes · What became of a failure?
+# %% [markdown] flow_shares · medium · 10 minutes · What became of a failure?
 # Section 1's pictures show, for each kind of failed first answer, which share became what. Work the shares out.
 
 # %%
 from collections import Counter
 
 
-def flows(first, second):
+def flow_shares(first, second):
     """(first kind, second kind) -> its share of all first answers of that kind; failures only.
 
     first, second: lists of kinds, problem by problem; "correct" is the kind of a right answer.
 
-    >>> flows(["missed_target", "missed_target", "correct"], ["correct", "no_answer", "correct"])
-    {('missed_target', 'correct'): 0.5, ('missed_target', 'no_answer'): 0.5}
+    >>> flow_shares(["no_answer", "no_answer", "correct"], ["correct", "no_answer", "correct"])
+    {('no_answer', 'correct'): 0.5, ('no_answer', 'no_answer'): 0.5}
     """
     ### BEGIN SOLUTION
     pairs = Counter(pair for pair in zip(first, second) if pair[0] != "correct")

@@ -1,4 +1,4 @@
-# %% [markdown] attacks · medium · 15 minutes · Play the model
+# %% [markdown] attack_texts · medium · 15 minutes · Play the model
 # Three verifiers of the problem *make 20 from 2, 5 and 10* have a hole each. `finds_target` says yes if an answer has
 # the digits 20 in it; `same_set` works the last answer out, and compares the **set** of its numbers with the given
 # ones; `any_answer` says yes if any of several answers is right. Write a text for each that earns a yes without
@@ -6,7 +6,7 @@
 
 
 # %%
-def attacks():
+def attack_texts():
     """Name of a verifier -> a text with <answer> tags that fools it and that the kit refuses.
 
     Example of one that fools nobody: {"finds_target": "<answer>2 + 5 + 10</answer>", ...}.

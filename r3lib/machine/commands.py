@@ -121,8 +121,10 @@ def fetch_(_: argparse.Namespace) -> None:
 
 def course_(options: argparse.Namespace) -> None:
     """The notebooks as a course, or their exercises put in."""
-    from r3lib.pages import course
-
+    try:
+        from r3lib.pages import course
+    except ImportError as error:
+        raise R3Error(f"The course needs {error.name}: `make course` installs it.") from error
     if options.insert:
         written = course.insert_all()
         print("Written, to be run again:", *([path.name for path in written] or ["nothing"]))

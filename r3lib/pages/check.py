@@ -170,9 +170,8 @@ def second_try_rate() -> Iterator[Case]:
     rng = random.Random(0)
     for _ in range(20):
         first = [rng.random() < 0.4 for _ in range(rng.randint(1, 9))]
-        yield case(
-            first, [None if one else rng.random() < 0.4 for one in first], "right at the first try or the second"
-        )
+        second = [None if one else rng.random() < 0.4 for one in first]
+        yield case(first, second, "right at the first try or the second")
 
 
 # 01, verifiers
@@ -189,17 +188,14 @@ def verify_countdown() -> Iterator[Case]:
     yield case("So: <answer>(3 + 5) * 2</answer>", [2, 3, 5], 16, "it uses each number once and reaches the target")
     yield case("(3 + 5) * 2", [2, 3, 5], 16, "without answer tags there is no answer")
     yield case("<answer>3 + 5 + 2</answer>", [2, 3, 5], 16, "its value must be the target")
-    for text in (
-        "<answer>3 + 5</answer> <answer>(3 + 5) * 2</answer>",
-        "<answer>(3 + 5) * 2</answer><answer>3</answer>",
-    ):
+    for first, last in (("3 + 5", "(3 + 5) * 2"), ("(3 + 5) * 2", "3 + 5")):
+        text = f"<answer>{first}</answer> or <answer>{last}</answer>"
         yield case(text, [2, 3, 5], 16, "of several answers the last one counts")
     yield case("<answer>3 + 5</answer>", [2, 3, 5], 8, "every given number must be used")
     yield case("<answer>2 * 8 * 2 / 2</answer>", [2, 8], 16, "each number exactly once; a set forgets how often")
     yield case("<answer>5 * 5</answer>", [5, 5], 25, "a number that is given twice is used twice")
-    yield case(
-        "<answer>8 / (3 - 8 / 3)</answer>", [3, 3, 8, 8], 24, "with floats it is not quite 24, with fractions it is"
-    )
+    hint = "with floats it is not quite 24, with fractions it is"
+    yield case("<answer>8 / (3 - 8 / 3)</answer>", [3, 3, 8, 8], 24, hint)
     for text in ("(3 + 5) * 2 = 16", "(3 + 5) 2", "2 ** 3 + 5", "(3 + 5 * 2", ""):
         hint = "an answer is an equation's left side with + - * / and nothing else; the rest is a no"
         yield case(f"<answer>{text}</answer>", [2, 3, 5], 13 if "**" in text else 16, hint)
@@ -317,7 +313,7 @@ def _tokenizer(bos: bool) -> Any:
 
 
 @checks
-def prompt_ids() -> Iterator[Case]:
+def chat_ids() -> Iterator[Case]:
     from r3lib.conversation import prompt_ids as ids
 
     words = ("make 12 from 3 and 4", "3+4", "wrong reflect")
@@ -481,9 +477,8 @@ def mixed_share() -> Iterator[Case]:
     yield case(0, 4, 2, "where every retry failed, no group has both verdicts")
     yield case(4, 4, 2, "groups that are all right teach as little as groups that are all wrong")
     yield case(1, 2, 2, "groups are drawn from the retries without putting one back")
-    for right, count, size in product(range(7), (6,), (2, 3, 5)):
-        if right <= count:
-            yield case(right, count, size, "count the groups with both verdicts among all groups of this size")
+    for right, size in product(range(7), (2, 3, 5)):
+        yield case(right, 6, size, "count the groups with both verdicts among all groups of this size")
 
 
 # 05, Countdown
@@ -669,7 +664,7 @@ def top_template() -> Iterator[Case]:
 
 
 @checks
-def flows() -> Iterator[Case]:
+def flow_shares() -> Iterator[Case]:
     from r3lib.pages import compare
 
     def case(first: list[str], second: list[str], hint: str) -> Case:
@@ -745,9 +740,8 @@ def bits_per_byte() -> Iterator[Case]:
         wanted = -sum(nats) / math.log(2) / sum(len(text.encode()) for text in texts)
         return Case(f"the log-probabilities {nats} of the texts {texts}", (nats, texts), wanted, hint)
 
-    yield case(
-        [-2 * math.log(2)], ["ab"], "a probability of one half costs one bit, and bits are above 0: nats / -ln 2"
-    )
+    hint = "a probability of one half costs one bit, and bits are above 0: divide nats by -ln 2"
+    yield case([-2 * math.log(2)], ["ab"], hint)
     yield case([-3.0], ["é€"], "a letter such as é takes more than one byte")
     yield case([-1.0, -9.0], ["a", "abcdefgh"], "add up over all texts, then divide once: long texts weigh more")
     rng = random.Random(0)
@@ -768,7 +762,7 @@ def expected_tokens() -> Iterator[Case]:
         solved = [float(pass_at(k, right, of).mean()) for k in range(1, tries + 1)]
         record = {"answers": {"tries": {"right": right, "of": of, "tokens_a_try": tokens}}}
         said = f"shares solved of {spell(solved)} within 1, 2, … tries, of {tokens} tokens each"
-        return Case(said, (solved, tokens), compare._pass_at([record], tries)[1], hint)
+        return Case(said, (solved, tokens), compare.independent([record])[tries - 1][0], hint)
 
     yield case([1, 2], 4, 1, 10.0, "the first try is always paid")
     yield case([0, 0], 4, 3, 10.0, "where nothing is ever solved, every try is paid")
@@ -803,8 +797,7 @@ def sign_test() -> Iterator[Case]:
 
 # 12, your own task
 
-
-NEAR_MISS = [2, 5, 10], 20  # the numbers and the target of `attacks`
+TWENTY = [2, 5, 10], 20  # the numbers and the target of `attack_texts`
 
 
 def _answers(text: str) -> list[str]:
@@ -818,21 +811,21 @@ def _finds_target(text: str) -> bool:
 def _same_set(text: str) -> bool:
     from r3lib.problems.countdown import INTEGER, judge
 
-    used = [list(map(int, INTEGER.findall(answer))) for answer in _answers(text)[-1:]]
-    return any(judge(a, own, 20).ok and set(own) == {2, 5, 10} for a, own in zip(_answers(text)[-1:], used))
+    used = [int(number) for number in INTEGER.findall(_answers(text)[-1])]
+    return set(used) == {2, 5, 10} and judge(_answers(text)[-1], used, 20).ok
 
 
 def _any_answer(text: str) -> bool:
     from r3lib.problems.countdown import judge
 
-    return any(judge(answer, *NEAR_MISS).ok for answer in _answers(text))
+    return any(judge(answer, *TWENTY).ok for answer in _answers(text))
 
 
 LEAKY = {"finds_target": _finds_target, "same_set": _same_set, "any_answer": _any_answer}
 
 
 @checks
-def attacks() -> Iterator[Case]:
+def attack_texts() -> Iterator[Case]:
     from r3lib.problems.countdown import verify
 
     hints = {
@@ -843,7 +836,7 @@ def attacks() -> Iterator[Case]:
     for name, hint in hints.items():
         fooled = Such("a text to which it says yes", lambda got, name=name: LEAKY[name](got))
         yield Case(f"the verifier {name!r}", lambda f, name=name: f()[name], fooled, hint)
-        wrong = Such("a text that the kit refuses", lambda got: not verify(got, *NEAR_MISS).ok)
+        wrong = Such("a text that the kit refuses", lambda got: not verify(got, *TWENTY).ok)
         hint = "a right answer deserves its yes; an attack does not"
         yield Case(f"the verifier {name!r}", lambda f, name=name: f()[name], wrong, hint)
 
