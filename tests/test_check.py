@@ -72,9 +72,9 @@ def test_a_check_says_one_sentence_whatever_it_is_given(capsys):
     for given, told in (
         (0.5, "not yet: hand over the function itself, without brackets, not 0.5."),
         (stops, "stops with KeyError ('xxx"),
-        (lambda first, second: None, "returns None, but 0.5 is expected: one right try of the two is enough."),
-        (lambda first, second: "0.5", "returns '0.5', but 0.5 is expected"),
-        (lambda first, second: [0.5], "returns [0.5], but 0.5 is expected"),
+        (lambda first, second: None, "returns None instead of 0.5: one right try of the two is enough."),
+        (lambda first, second: "0.5", "returns '0.5' instead of 0.5:"),
+        (lambda first, second: [0.5], "returns [0.5] instead of 0.5:"),
     ):
         check.second_try_rate(given)
         said = capsys.readouterr().out

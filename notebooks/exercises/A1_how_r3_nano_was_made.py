@@ -67,7 +67,7 @@ MISTAKES = [
     (
         "for word in words for pair",
         "for word in set(map(tuple, words)) for pair",
-        "a word that comes twice counts twice",
+        "a word that comes three times counts",
     ),
     ("zip(word, word[1:])", "zip(word, word[2:] or word[1:])", "merged wherever it stands"),
     (

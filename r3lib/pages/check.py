@@ -71,9 +71,11 @@ def spell(value: Any) -> str:
     if isinstance(value, Such):
         return value.words
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value if abs(value) > 1e-12 or value != value else 0:.4g}"
     if isinstance(value, list):
         text = f"[{', '.join(map(spell, value))}]"
+    elif isinstance(value, dict):
+        text = f"{{{', '.join(f'{key!r}: {spell(one)}' for key, one in value.items())}}}"
     else:
         text = " ".join(repr(value).split())
     return text if len(text) <= 120 else text[:120] + "…"
@@ -91,13 +93,13 @@ def sentence(function: Callable, cases: Iterator[Case]) -> str:
             if same(got, wanted):
                 passed += 1
                 continue
-            did = f"returns {spell(got)}"
+            did = f"returns {spell(got)} instead of"
         except NotImplementedError:
             return f"not yet: {name} has no body; write one, run its cell, then this one."
         except Exception as error:  # whatever a beginner's code can raise
             told = " ".join(str(error).split())[:80]
-            did = f"stops with {type(error).__name__}{f' ({told})' if told else ''}"
-        return f"not yet: for {case.said}, {name} {did}, but {spell(wanted)} is expected: {case.hint}."
+            did = f"stops with {type(error).__name__}{f' ({told})' if told else ''} instead of returning"
+        return f"not yet: for {case.said}, {name} {did} {spell(wanted)}: {case.hint}."
     return f"passed: {passed} cases"
 
 
@@ -532,7 +534,7 @@ def unseen() -> Iterator[Case]:
     from r3lib.problems.tools import parameter_names
 
     def problem(query: str, *names: str) -> dict:
-        tools = [{"name": name, "description": f"{query}'s", "parameters": {}} for name in names]
+        tools = [{"name": name, "description": f"{query}'s"} for name in names]
         return {"query": query, "tools": tools}
 
     def case(train: list[dict], test: list[dict], hint: str) -> Case:
@@ -738,7 +740,7 @@ def paired_change() -> Iterator[Case]:
 def bits_per_byte() -> Iterator[Case]:
     def case(nats: list[float], texts: list[str], hint: str) -> Case:
         wanted = -sum(nats) / math.log(2) / sum(len(text.encode()) for text in texts)
-        return Case(f"the log-probabilities {nats} of the texts {texts}", (nats, texts), wanted, hint)
+        return Case(f"the log-probabilities {spell(nats)} of the texts {texts}", (nats, texts), wanted, hint)
 
     hint = "a probability of one half costs one bit, and bits are above 0: divide nats by -ln 2"
     yield case([-2 * math.log(2)], ["ab"], hint)
@@ -844,7 +846,7 @@ def attack_texts() -> Iterator[Case]:
 @checks
 def make_task() -> Iterator[Case]:
     problem = {"numbers": [9, 4, 7]}
-    yield Case("its type", lambda f: type(f()).__name__, "Task", "build a `Task` and return it")
+    yield Case("its result's type", lambda f: type(f()).__name__, "Task", "build a `Task` and return it")
     shown = Such("a text with 9, 4, 7 and <answer>", lambda got: all(x in got for x in ("9", "4", "7", "<answer>")))
     hint = "the model knows only what the question tells it: the numbers, and the tags"
     yield Case("the question", lambda f: f().ask(problem), shown, hint)
@@ -939,7 +941,7 @@ def merge_once() -> Iterator[Case]:
 
     yield case("a·b", "ab", "the most frequent pair of neighbours becomes one symbol")
     yield case("a·b·c·a·b", "ab·c·ab", "the pair is merged wherever it stands")
-    yield case("a·b b·c b·c", "a·b bc bc", "a word that comes twice counts twice")
+    yield case("b·c b·c b·c a·b a·b·x", "bc bc bc a·b a·b·x", "a word that comes three times counts three times")
     yield case("a·x·b a·y·b a·z·b c·d c·d", "a·x·b a·y·b a·z·b cd cd", "a pair are two symbols side by side")
     yield case("a·a·a", "aa·a", "read from left to right: a merged symbol is not merged again")
     yield case("ab·c ab·c d", "abc abc d", "symbols may be longer than a letter, and one alone stays")

@@ -5,8 +5,9 @@ and Jupytext read. Each has three cells: Markdown, whose first line is "NAME · 
 code, in which nbgrader's marks `### BEGIN SOLUTION` and `### END SOLUTION` enclose what a student must write; and
 MISTAKES: what stands in the solution, what stands in its place, what `r3lib.pages.check` must then say.
 
-`insert` puts them after the notebook's section "## Exercises", three cells each, tagged `exercise` (the task, with its
-solution folded away), `stub` and `check`. Their ids begin with "exercise-"; no other cell is touched. The versions:
+`insert` puts them after the notebook's section "## Exercises", three cells each, tagged `exercise` (the task, with the
+lines to be written folded away), `stub` and `check`. Their ids begin with "exercise-"; no other cell is touched. The
+versions:
 
     student     no solution anywhere, also of the exercises in prose, and no output of a stub or check
     teacher     solutions, tagged `solution`, in the place of stubs, and those in prose unfolded
@@ -20,6 +21,7 @@ import re
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
+from textwrap import dedent
 from typing import NamedTuple
 
 import nbformat
@@ -99,11 +101,17 @@ def _cells(found: list[Exercise], solved: bool, folded: bool) -> Iterator[Notebo
     for e in found:
         task = f"**{e.title}** ({e.level}, {e.minutes} minutes; `{e.name}`). {e.task}"
         if folded:
-            task += f"\n\n<details><summary>Solution</summary>\n\n```python\n{e.solution}\n```\n</details>"
+            body = dedent(REGION.search(e.code)[2])
+            task += f"\n\n<details><summary>Solution</summary>\n\n```python\n{body}\n```\n</details>"
         cells = new_markdown_cell(task), new_code_cell(e.solution if solved else e.stub), new_code_cell(e.check)
         for cell, tag in zip(cells, ("exercise", "solution" if solved else "stub", "check")):
             cell.id, cell.metadata.tags = f"{PREFIX}{e.name.replace('_', '-')}-{cells.index(cell)}", [tag]
             yield cell
+
+
+def _kept(new: NotebookNode, old: NotebookNode | None) -> NotebookNode:
+    """The old cell, with its outputs, if it says the same."""
+    return old if old and (old.source, old.metadata.get("tags")) == (new.source, new.metadata.get("tags")) else new
 
 
 def insert(notebook: NotebookNode, found: list[Exercise], solved: bool = False, folded: bool = True) -> NotebookNode:
@@ -117,10 +125,7 @@ def insert(notebook: NotebookNode, found: list[Exercise], solved: bool = False, 
     places = [i for i, c in enumerate(rest, 1) if c.cell_type == "markdown" and SECTION.search(c.source)]
     if not places:
         raise R3Error("The notebook has no section '## Exercises'.")
-    new = [
-        cell if cell.source != old.get(cell.id, {}).get("source") else old[cell.id]
-        for cell in _cells(found, solved, folded)
-    ]
+    new = [_kept(cell, old.get(cell.id)) for cell in _cells(found, solved, folded)]
     out.cells = rest[: places[-1]] + (new if found else []) + rest[places[-1] :]
     return out
 
