@@ -4,8 +4,8 @@ case that is not right.
 A check is a generator of cases. They stand in order, the plain ones first, and each group tells typical mistakes apart:
 its hint is what somebody who fails there has most likely missed. What a function returns is compared as a reader would
 take it: tensors, arrays and tuples are lists, and fractions are equal if they nearly are. Nothing here raises on what a
-function does, so "run all" goes on. Right answers come from r3lib, which is imported where it is needed: this module
-loads no torch by itself. It lies in the library because a notebook on Colab has no neighbours to import.
+function does, so "run all" goes on. Right answers come from r3lib; what needs torch is imported by the checks that need
+it. The file lies in the library because a notebook on Colab has no neighbours to import.
 """
 
 from __future__ import annotations
@@ -20,6 +20,15 @@ from itertools import product
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from r3lib import prompts
+from r3lib.config import Profile
+from r3lib.measure import stats
+from r3lib.outcomes import RETRIES, Outcomes
+from r3lib.pages import compare, report
+from r3lib.problems import countdown, function_calling
+from r3lib.problems.tools import parameter_names
 from r3lib.tasks import Task, Verdict
 
 
@@ -134,7 +143,6 @@ class _Scripted:
 
 @checks
 def reflect_and_retry() -> Iterator[Case]:
-    from r3lib.config import Profile
     from r3lib.loop import Loop
 
     def verify(problem: dict, text: str) -> Verdict:
@@ -158,8 +166,6 @@ def reflect_and_retry() -> Iterator[Case]:
 
 @checks
 def second_try_rate() -> Iterator[Case]:
-    from r3lib.outcomes import RETRIES, Outcomes
-
     def case(first: list, second: list, hint: str) -> Case:
         out = Outcomes()
         for one, other in zip(first, second):
@@ -181,11 +187,9 @@ def second_try_rate() -> Iterator[Case]:
 
 @checks
 def verify_countdown() -> Iterator[Case]:
-    from r3lib.problems.countdown import verify
-
     def case(text: Any, numbers: list[int], target: int, hint: str) -> Case:
         said = f"the response {text!r}, the numbers {numbers} and the target {target}"
-        return Case(said, (text, numbers, target), verify(text, numbers, target).ok, hint)
+        return Case(said, (text, numbers, target), countdown.verify(text, numbers, target).ok, hint)
 
     yield case("So: <answer>(3 + 5) * 2</answer>", [2, 3, 5], 16, "it uses each number once and reaches the target")
     yield case("(3 + 5) * 2", [2, 3, 5], 16, "without answer tags there is no answer")
@@ -214,8 +218,6 @@ def verify_countdown() -> Iterator[Case]:
 
 @checks
 def same_value() -> Iterator[Case]:
-    from r3lib.problems.function_calling import same as equal
-
     pairs = [
         (5, 5, "equal values are the same"),
         (5, 5.0, "5 and 5.0 are one number"),
@@ -237,7 +239,7 @@ def same_value() -> Iterator[Case]:
     values = [0, 1, 1.0, True, False, None, "1", [1], [True], {"a": 1}, {"a": True}, [[]], {}]
     pairs += [(rng.choice(values), rng.choice(values), "a random pair, judged as the kit does") for _ in range(60)]
     for a, b, hint in pairs:
-        yield Case(f"{a!r} and {b!r}", (a, b), equal(a, b), hint)
+        yield Case(f"{a!r} and {b!r}", (a, b), function_calling.same(a, b), hint)
 
 
 def _call(text: str) -> dict:
@@ -255,8 +257,6 @@ def _calls(*pairs: tuple[str, str, str], judge: Callable) -> Iterator[Case]:
 
 @checks
 def same_calls() -> Iterator[Case]:
-    from r3lib.problems.function_calling import judge
-
     yield from _calls(
         ("f(a=1)", "f(a=1)", "these are the right calls"),
         ("f(a=1)", "f(a=2)", "every argument counts"),
@@ -266,13 +266,13 @@ def same_calls() -> Iterator[Case]:
         ("f(a=1) g(b=2)", "f(a=1)", "a call that is not gold is one too many"),
         ("f(a=1) f(a=1) g(b=2)", "f(a=1) g(b=2) g(b=2)", "each gold call can be matched only once"),
         ("f(a=true)", "f(a=1)", "true is not 1"),
-        judge=lambda calls, gold: judge(calls, gold).ok,
+        judge=lambda *both: function_calling.judge(*both).ok,
     )
     rng = random.Random(0)
     texts = ("f(a=1)", "f(a=2)", "g(a=1)")
     both = [[" ".join(rng.choices(texts, k=rng.randint(1, 3))) for _ in range(2)] for _ in range(40)]
     hint = "a random pair of lists, judged as the kit does"
-    yield from _calls(*((a, b, hint) for a, b in both), judge=lambda calls, gold: judge(calls, gold).ok)
+    yield from _calls(*((a, b, hint) for a, b in both), judge=lambda *both: function_calling.judge(*both).ok)
 
 
 # 02, prompts and the loop
@@ -470,10 +470,8 @@ def failure_rows() -> Iterator[Case]:
 
 @checks
 def mixed_share() -> Iterator[Case]:
-    from r3lib.measure.stats import pass_at
-
     def case(right: int, count: int, size: int, hint: str) -> Case:
-        wanted = float(pass_at(size, [right], count)[0] + pass_at(size, [count - right], count)[0] - 1)
+        wanted = float(stats.pass_at(size, [right], count)[0] + stats.pass_at(size, [count - right], count)[0] - 1)
         return Case(f"{right} right of {count} retries, in groups of {size}", (right, count, size), wanted, hint)
 
     yield case(0, 4, 2, "where every retry failed, no group has both verdicts")
@@ -492,29 +490,23 @@ def _close(words: str, wanted: tuple, within: float) -> Such:
 
 @checks
 def paired_interval() -> Iterator[Case]:
-    import numpy as np
-
-    from r3lib.measure.stats import paired_difference
-
     a = np.array([0.9, 0.5, 0.1, 0.7])
     hint = "take the differences first: what problems have in common then falls away"
     said = "a second arm that is 0.1 lower on each of 4 problems"
     yield Case(said, (a, a - 0.1), _close("[0.1, 0.1, 0.1]", (0.1, 0.1, 0.1), 1e-6), hint)
     rng = np.random.default_rng(0)
     a, b = (rng.random((2, 400)) < [[0.6], [0.5]]).astype(float)
-    wanted = paired_difference(a, b)
+    wanted = stats.paired_difference(a, b)
     hint = "a mean varies less than its parts: divide the standard deviation by the square root of their number"
     yield Case("400 problems", (a, b), _close(spell(list(wanted)), wanted, 0.01), hint)
     hint = "with n problems the quantile is t's with n - 1 degrees of freedom, and the deviation divides by n - 1"
     for n in (5, 8, 12, 20):
         a, b = rng.random((2, n)) / 2
-        yield Case(f"{n} random problems", (a, b), paired_difference(a, b), hint)
+        yield Case(f"{n} random problems", (a, b), stats.paired_difference(a, b), hint)
 
 
 @checks
 def wilson_interval() -> Iterator[Case]:
-    from r3lib.measure.stats import wilson
-
     around = Such("an interval around 0.5", lambda got: 0 < got[0] < 0.5 and abs(sum(got) - 1) < 1e-6)
     hint = "the middle is (p + z²/2n) / (1 + z²/n), which is one half if p is"
     yield Case("5 right of 10", (5, 10), around, hint)
@@ -523,7 +515,7 @@ def wilson_interval() -> Iterator[Case]:
     yield Case("0 right of 10", (0, 10), some, hint)
     hint = "95 % lie between -1.96 and 1.96"
     for right, n in ((50, 100), (1, 3), (10, 10), (397, 1000), (0, 7)):
-        yield Case(f"{right} right of {n}", (right, n), wilson(right, n), hint)
+        yield Case(f"{right} right of {n}", (right, n), stats.wilson(right, n), hint)
 
 
 # 06, function calling
@@ -531,8 +523,6 @@ def wilson_interval() -> Iterator[Case]:
 
 @checks
 def unseen() -> Iterator[Case]:
-    from r3lib.problems.tools import parameter_names
-
     def problem(query: str, *names: str) -> dict:
         tools = [{"name": name, "description": f"{query}'s"} for name in names]
         return {"query": query, "tools": tools}
@@ -558,10 +548,8 @@ def unseen() -> Iterator[Case]:
 
 @checks
 def error_kind() -> Iterator[Case]:
-    from r3lib.problems.function_calling import judge
-
     def kind(calls: list[dict], gold: list[dict]) -> str:
-        return judge(calls, gold).kind
+        return function_calling.judge(calls, gold).kind
 
     yield from _calls(
         ("f(a=1)", "f(a=1)", "these are the right calls"),
@@ -586,8 +574,6 @@ def error_kind() -> Iterator[Case]:
 
 @checks
 def others() -> Iterator[Case]:
-    from r3lib.prompts import GENERIC_REFLECTION
-
     for count, seed in product((2, 3, 4, 6), range(8)):
         texts = [f"reflection {i}" for i in range(count)]
         said, given = f"{count} reflections and seed {seed}", (texts, seed)
@@ -600,7 +586,7 @@ def others() -> Iterator[Case]:
     again = Such("the same list both times", lambda got: got[0] == got[1])
     yield Case("10 reflections, asked two times", lambda f: [f(list(texts), 1), f(list(texts), 1)], again, hint)
     hint = "there is no other to take, so GENERIC_REFLECTION stands in"
-    yield Case("a single reflection", (["alone"], 0), [GENERIC_REFLECTION], hint)
+    yield Case("a single reflection", (["alone"], 0), [prompts.GENERIC_REFLECTION], hint)
 
 
 @checks
@@ -667,8 +653,6 @@ def top_template() -> Iterator[Case]:
 
 @checks
 def flow_shares() -> Iterator[Case]:
-    from r3lib.pages import compare
-
     def case(first: list[str], second: list[str], hint: str) -> Case:
         outcomes = SimpleNamespace(kinds={"first": first, "second": second})
         counts = compare.flows([SimpleNamespace(record={"temperature": 1.0}, outcomes=outcomes)], 1.0)
@@ -689,10 +673,8 @@ def flow_shares() -> Iterator[Case]:
 
 @checks
 def follows_rules() -> Iterator[Case]:
-    from r3lib.pages.report import BREAK
-
     def case(kinds: list[str], hint: str) -> Case:
-        return Case(f"the kinds {kinds}", (kinds,), sum(kind not in BREAK for kind in kinds) / len(kinds), hint)
+        return Case(f"the kinds {kinds}", (kinds,), sum(kind not in report.BREAK for kind in kinds) / len(kinds), hint)
 
     yield case(["correct", "no_answer"], "a right answer follows the rules, no answer does not")
     yield case(["missed_target", "no_answer"], "a wrong result breaks no rule of form")
@@ -709,15 +691,12 @@ def follows_rules() -> Iterator[Case]:
 
 @checks
 def paired_change() -> Iterator[Case]:
-    import numpy as np
     from scipy.special import stdtrit
-
-    from r3lib.measure.stats import paired_difference
 
     def case(said: str, before: dict, after: dict, hint: str) -> Case:
         both = [key for key in before if key in after]
         old, new = (np.array([side[key] for key in both]) for side in (before, after))
-        mean, low, high = paired_difference(new, old)
+        mean, low, high = stats.paired_difference(new, old)
         error = (high - low) / 2 / stdtrit(len(both) - 1, 0.975)
         return Case(said, (before, after), [mean, error], hint)
 
@@ -757,11 +736,8 @@ def bits_per_byte() -> Iterator[Case]:
 
 @checks
 def expected_tokens() -> Iterator[Case]:
-    from r3lib.measure.stats import pass_at
-    from r3lib.pages import compare
-
     def case(right: list[int], of: int, tries: int, tokens: float, hint: str) -> Case:
-        solved = [float(pass_at(k, right, of).mean()) for k in range(1, tries + 1)]
+        solved = [float(stats.pass_at(k, right, of).mean()) for k in range(1, tries + 1)]
         record = {"answers": {"tries": {"right": right, "of": of, "tokens_a_try": tokens}}}
         said = f"shares solved of {spell(solved)} within 1, 2, … tries, of {tokens} tokens each"
         return Case(said, (solved, tokens), compare.independent([record])[tries - 1][0], hint)
@@ -811,16 +787,12 @@ def _finds_target(text: str) -> bool:
 
 
 def _same_set(text: str) -> bool:
-    from r3lib.problems.countdown import INTEGER, judge
-
-    used = [int(number) for number in INTEGER.findall(_answers(text)[-1])]
-    return set(used) == {2, 5, 10} and judge(_answers(text)[-1], used, 20).ok
+    used = [int(number) for number in countdown.INTEGER.findall(_answers(text)[-1])]
+    return set(used) == {2, 5, 10} and countdown.judge(_answers(text)[-1], used, 20).ok
 
 
 def _any_answer(text: str) -> bool:
-    from r3lib.problems.countdown import judge
-
-    return any(judge(answer, *TWENTY).ok for answer in _answers(text))
+    return any(countdown.judge(answer, *TWENTY).ok for answer in _answers(text))
 
 
 LEAKY = {"finds_target": _finds_target, "same_set": _same_set, "any_answer": _any_answer}
@@ -828,8 +800,6 @@ LEAKY = {"finds_target": _finds_target, "same_set": _same_set, "any_answer": _an
 
 @checks
 def attack_texts() -> Iterator[Case]:
-    from r3lib.problems.countdown import verify
-
     hints = {
         "finds_target": "it only looks whether an answer has the digits 20 in it",
         "same_set": "it compares sets of numbers, and a set forgets how often each was used",
@@ -838,7 +808,7 @@ def attack_texts() -> Iterator[Case]:
     for name, hint in hints.items():
         fooled = Such("a text to which it says yes", lambda got, name=name: LEAKY[name](got))
         yield Case(f"the verifier {name!r}", lambda f, name=name: f()[name], fooled, hint)
-        wrong = Such("a text that the kit refuses", lambda got: not verify(got, *TWENTY).ok)
+        wrong = Such("a text that the kit refuses", lambda got: not countdown.verify(got, *TWENTY).ok)
         hint = "a right answer deserves its yes; an attack does not"
         yield Case(f"the verifier {name!r}", lambda f, name=name: f()[name], wrong, hint)
 
