@@ -12,7 +12,7 @@ JOBS ?= 2# processes that run the tests, of one thread each
 export MALLOC_MMAP_THRESHOLD_ = 1073741824
 export MALLOC_TRIM_THRESHOLD_ = 1073741824
 
-.PHONY: reproduce test lab experiments report nano readiness bench mutants lock clean
+.PHONY: reproduce test lab course experiments report nano readiness bench mutants lock clean
 
 reproduce: $(VENV)/.core
 	$(RUN) -m r3lib reproduce --task $(EXPERIMENT) --seed $(SEED)
@@ -23,6 +23,9 @@ test: $(VENV)/.all
 
 lab: $(VENV)/.all
 	$(VENV)/bin/jupyter lab notebooks
+
+course: $(VENV)/.all
+	$(RUN) -m r3lib course
 
 experiments: $(VENV)/.core
 	$(RUN) -m r3lib experiment --all --seeds 0 1 2 3 4

