@@ -102,17 +102,11 @@ CALLS = Recipe(
 # a tenth of r3-nano's parameters, from the same texts in the same tokens
 SAID = dict(checks=(0.26, 0.06))
 SECOND = Recipe(
+    start="r3-nano",
     phases=(
-        Phase(9_000_000, 1.0, Habits(drills=0.25, firsts=0.7, thought=0.75, dead_ends=0.0, misses=0, honest=0.0)),
-        Phase(
-            6_500_000,
-            0.6,
-            Habits(drills=0.06, firsts=0.5, thought=0.7, dead_ends=0.0, misses=0, honest=0.0, **SAID),
-            0.03,
-        ),
-        Phase(5_000_000, 0.5, Habits(books=0.2, firsts=0.5, thought=0.7, dead_ends=0.4, honest=0.5, **SAID), 0.03),
-        Phase(6_000_000, 0.5, Habits(books=0.05, firsts=0.4, thought=0.6, **SAID), 0.03),
-        Phase(4_000_000, 0.4, Habits(firsts=0.25, thought=0.4, **SAID), 0.03),
+        Phase(5_000_000, 0.6, Habits(drills=0.05, firsts=0.4, thought=0.6, **SAID), 0.03),
+        Phase(7_000_000, 0.6, Habits(firsts=0.35, thought=0.5, **SAID), 0.03),
+        Phase(5_000_000, 0.4, Habits(firsts=0.25, thought=0.4, **SAID), 0.03),
     ),
     bfloat16=True,
 )
