@@ -97,7 +97,7 @@ def steps(profile: Profile, cap: int | None, work: Path) -> dict:
 def one(folder: Path, cap: int) -> dict:
     """One case in a process of its own; `error` says why it could not be run."""
     arguments = [sys.executable, __file__, "--folder", str(folder), "--caps", str(cap)]
-    done = subprocess.run(arguments, capture_output=True, text=True)
+    done = subprocess.run(arguments, capture_output=True, encoding="utf-8")
     last = done.stdout.strip().rpartition("\n")[2]
     if done.returncode == 0:
         return json.loads(last)

@@ -156,7 +156,7 @@ def one(kind: str, folder: Path, toy: bool) -> dict:
 def apart(kind: str, folder: Path, toy: bool) -> dict:
     """The same in a process of its own, with the GB of its main memory at their peak."""
     command = [sys.executable, __file__, "--run", kind, "--folder", str(folder), *(["--toy"] if toy else [])]
-    with tempfile.TemporaryFile("w+") as output:
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         _, status, usage = os.wait4(process.pid, 0)
         output.seek(0)

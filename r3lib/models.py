@@ -155,7 +155,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     plain fast tokenizer, as r3-nano does, is loaded as what it says it is.
     """
     config = Path(name) / "tokenizer_config.json"
-    plain = config.exists() and json.loads(config.read_text()).get("tokenizer_class") in (
+    plain = config.exists() and json.loads(config.read_text(encoding="utf-8")).get("tokenizer_class") in (
         "TokenizersBackend",
         "PreTrainedTokenizerFast",
     )

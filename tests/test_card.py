@@ -98,7 +98,7 @@ def test_what_is_kept_loads_and_names_nothing_of_this_machine(stored, nano, smal
     chosen, runs, task = stored
     get_peft_model(copy.deepcopy(nano[0]), models.lora(small)).save_pretrained(tmp_path / "adapter")
     (tmp_path / "adapter" / "training_args.bin").write_bytes(b"of this machine")
-    (tmp_path / "adapter" / "record.json").write_text("{}")
+    (tmp_path / "adapter" / "record.json").write_text("{}", encoding="utf-8")
     card.write_card(tmp_path / "adapter", chosen, runs)
     card.keep(tmp_path / "adapter", tmp_path / "kept")
     names = {"adapter_config.json", "README.md", "adapter_model.safetensors", "record.json"}
@@ -112,7 +112,8 @@ def test_stored_cards_are_what_the_results_say(name, task, tmp_path):
     chosen = profile(name, task)
     for folder in sorted((RESULTS / task / chosen.name).glob("seed*/adapter")):
         card.write_card(tmp_path, chosen, report.collect(folder.parent))
-        assert (folder / "README.md").read_text() == (tmp_path / "README.md").read_text()
+        stored, made = ((place / "README.md").read_text(encoding="utf-8") for place in (folder, tmp_path))
+        assert stored == made
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -122,7 +123,8 @@ def test_stored_adapters_load(task):
         model, _ = models.load(profile("nano", task), folder)
         moved = [p for name, p in model.named_parameters() if "lora_B" in name]
         assert moved and all(p.abs().max() > 0 for p in moved)
-        assert "/" not in (folder / "adapter_config.json").read_text().split("base_model_name_or_path")[1].split(",")[0]
+        config = (folder / "adapter_config.json").read_text(encoding="utf-8")
+        assert "/" not in config.split("base_model_name_or_path")[1].split(",")[0]
 
 
 class FakeHub:

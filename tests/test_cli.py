@@ -25,7 +25,7 @@ SET = [word for setting in BRIEF.split() for word in ("--set", setting)]
 def command(*words) -> subprocess.CompletedProcess:
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, "-m", "r3lib", *words], capture_output=True, text=True, cwd=ROOT, env=environment
+        [sys.executable, "-m", "r3lib", *words], capture_output=True, encoding="utf-8", cwd=ROOT, env=environment
     )
 
 
@@ -124,7 +124,7 @@ def test_an_output_folder_that_cannot_be_written_is_told_before_the_model_is_loa
     def load(*_):
         raise AssertionError("loaded")
 
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setattr(models, "load", load)
     assert main(["reproduce", "--out", str(tmp_path / "file")]) == 1
     assert "Cannot write" in capsys.readouterr().err
@@ -137,13 +137,13 @@ def test_a_run_told_to_terminate_ends_in_words_and_resumes(tmp_path):
     """SIGTERM while it trains: exit 143, one sentence; the same command finishes with the log of a whole run."""
     words = [sys.executable, "-m", "r3lib", "reproduce", "--test-problems", "3", *SET, "--set", "steps=14"]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    options = dict(cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    options = dict(cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
     running = subprocess.Popen([*words, "--out", str(tmp_path)], **options)
     log = tmp_path / "countdown-r3-nano-seed0" / "work" / "train-r3" / "log.jsonl"
     end = time.monotonic() + 120
-    while (
-        not (log.exists() and log.read_text().count("\n") >= 11) and time.monotonic() < end and running.poll() is None
-    ):
+    while running.poll() is None and time.monotonic() < end:
+        if log.exists() and log.read_bytes().count(b"\n") >= 11:
+            break
         time.sleep(0.05)
     running.send_signal(signal.SIGTERM)
     _, told = running.communicate(timeout=60)
@@ -164,7 +164,7 @@ def test_a_full_disk_loses_nothing(tmp_path, small_disk, capsys):
         assert "r3lib: Cannot write" in told, told
         reached.append(sum(path.is_file() for path in whole.rglob("*")))
         for path in whole.rglob("*.json"):
-            json.loads(path.read_text())  # whole or absent
+            json.loads(path.read_text(encoding="utf-8"))  # whole or absent
     assert reached[0] < reached[-1] and reached == sorted(reached)
     assert main(words) == 0
     assert len(read_json(whole / "training.json")["log"]) == 3 and (whole / "report.html").exists()

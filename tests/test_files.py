@@ -37,19 +37,19 @@ from r3lib.problems import splits
 
 def test_a_writer_that_fails_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.json"
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
     with pytest.raises(RuntimeError), whole(path) as partial:
-        partial.write_text("half")
+        partial.write_text("half", encoding="utf-8")
         raise RuntimeError
-    assert path.read_text() == "old"
+    assert path.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_log_goes_back_to_the_last_checkpoint(tmp_path):
     log = tmp_path / "log.jsonl"
     rewind(log, 3)
-    assert log.read_text() == ""
-    log.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')  # killed while it wrote step 4
+    assert log.read_text(encoding="utf-8") == ""
+    log.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st', encoding="utf-8")  # killed while it wrote step 4
     rewind(log, 4)
     assert [line["step"] for line in read_jsonl(log)] == [1, 2, 3]
     rewind(log, 2)
@@ -65,6 +65,14 @@ def test_a_written_file_replaces_the_old_one_and_leaves_no_litter(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o644  # a temporary file's own mode would hide it from others
 
 
+def test_lines_end_alike_on_every_system(tmp_path, monkeypatch):
+    """Windows would write other bytes, and every stored file would differ there."""
+    plainly, asked = Path.write_text, []
+    monkeypatch.setattr(Path, "write_text", lambda *a, **given: asked.append(given["newline"]) or plainly(*a, **given))
+    write_text(tmp_path / "a.txt", "a\nb\n")
+    assert asked == ["\n"] and (tmp_path / "a.txt").read_bytes() == b"a\nb\n"
+
+
 def test_json_round_trip_has_an_entry_a_line(tmp_path):
     value = {"a": [1, 2.5, None], "b": {"text": 'é\u2028 "quoted"\n'}, "c": True}
     write_json(tmp_path / "a.json", value)
@@ -77,11 +85,11 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     path = tmp_path / "a.json"
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(R3Error, match=r"a\.json: No space left on device\. Free some space"):
         write_json(path, {})
-    assert path.read_text() == "old"
+    assert path.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -97,7 +105,7 @@ def test_a_read_only_folder_is_told(tmp_path, monkeypatch):
 
 
 def test_a_file_in_a_folders_place_is_told(tmp_path):
-    (tmp_path / "results").write_text("")
+    (tmp_path / "results").write_text("", encoding="utf-8")
     with pytest.raises(R3Error, match="Cannot write"):
         write_text(tmp_path / "results" / "a.txt", "")
 
@@ -203,7 +211,7 @@ def test_an_error_without_text_is_told(copied, monkeypatch):
 
 def test_a_damaged_adapter_is_told(copied, tmp_path):
     (tmp_path / "adapter").mkdir()
-    (tmp_path / "adapter" / "adapter_config.json").write_text("{")
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{", encoding="utf-8")
     with pytest.raises(R3Error, match="Cannot load the adapter .*train again"):
         load(copied, adapter=tmp_path / "adapter")
 
@@ -243,7 +251,7 @@ def test_a_results_file_of_another_shape_is_told(tmp_path):
 
 def test_a_results_file_cut_off_is_told(tmp_path):
     write_json(tmp_path / "a.json", {"outcomes": {}})
-    (tmp_path / "a.json").write_text((tmp_path / "a.json").read_text()[:9])
+    (tmp_path / "a.json").write_text((tmp_path / "a.json").read_text(encoding="utf-8")[:9], encoding="utf-8")
     with pytest.raises(R3Error, match="cannot be read"):
         load_outcomes(tmp_path / "a.json")
 
@@ -270,7 +278,7 @@ def test_a_file_of_the_first_edition_is_read(tmp_path):
 
 
 def write_plainly(path):
-    Path(path).write_text("x" * 10**5)
+    Path(path).write_text("x" * 10**5, encoding="utf-8")
 
 
 def write_torch(path):

@@ -76,12 +76,12 @@ def script(out: Path, kind: str) -> None:
 
 def launch(out: Path, kind: str, *launcher: str) -> subprocess.Popen:
     command = [sys.executable, *launcher, __file__, str(out), kind]
-    log = (out.parent / f"{out.name}.txt").open("a")
+    log = (out.parent / f"{out.name}.txt").open("a", encoding="utf-8")
     return subprocess.Popen(command, env=ENVIRONMENT, stdout=log, stderr=log, start_new_session=True)
 
 
 def finish(process: subprocess.Popen, out: Path) -> None:
-    assert process.wait(timeout=600) == 0, (out.parent / f"{out.name}.txt").read_text()[-3000:]
+    assert process.wait(timeout=600) == 0, (out.parent / f"{out.name}.txt").read_text(encoding="utf-8")[-3000:]
 
 
 def adapter(folder: Path) -> dict[str, torch.Tensor]:

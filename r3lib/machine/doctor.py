@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import huggingface_hub
+import psutil
 import torch
 
 from r3lib.config import Profile
@@ -42,13 +43,12 @@ class Machine(NamedTuple):
 
 def machine() -> Machine:
     """The machine this runs on."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
     cache = Path(huggingface_hub.constants.HF_HUB_CACHE)
     there = next(folder for folder in (cache, *cache.parents) if folder.exists())
     here = torch.cuda.is_available()
     return Machine(
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        memory=memory / GB,
+        memory=psutil.virtual_memory().total / GB,
         disk=shutil.disk_usage(there).free / GB,
         gpu=torch.cuda.get_device_name() if here else None,
         gpu_memory=torch.cuda.mem_get_info()[0] / GB if here else 0.0,

@@ -337,7 +337,7 @@ def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 30
             optimizer.load_state_dict(saved)
         seen, step, at, taken = state["seen"], state["step"], state["phase"], state["taken"]
     rewind(out / "log.jsonl", step)
-    log = (out / "log.jsonl").open("a")
+    log = (out / "log.jsonl").open("a", encoding="utf-8")
     saved_at = started = time.monotonic()
     total = sum(phase.tokens for phase in recipe.phases)
     bar = tqdm(total=total, initial=seen, unit="tok", unit_scale=True, desc=out.name, mininterval=5)
@@ -394,5 +394,5 @@ def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 30
             )
             partial.replace(checkpoint)
     model.to(torch.bfloat16).save_pretrained(out)
-    (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n")
+    (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n", encoding="utf-8")
     checkpoint.unlink(missing_ok=True)
