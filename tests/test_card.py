@@ -151,12 +151,16 @@ def test_push_uploads_the_folder_without_what_names_this_machine(tmp_path, monke
     assert sent["folder_path"] == tmp_path and sent["ignore_patterns"] == ["training_args.bin"]
 
 
-@pytest.mark.parametrize("error", [LocalTokenNotFoundError("Token is required"), ConnectionError("no network")])
+@pytest.mark.parametrize("error", [LocalTokenNotFoundError("Token is required"), ConnectionError("no network"), None])
 def test_a_push_that_fails_says_what_to_do_and_where_the_adapter_is(tmp_path, monkeypatch, error):
-    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: FakeHub(error))
-    with pytest.raises(R3Error, match="hf auth login") as caught:
+    """None: the hub's own client, where nothing answers."""
+    away = huggingface_hub.HfApi(endpoint="http://127.0.0.1:9", token="hf_x")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: FakeHub(error) if error else away)
+    with pytest.raises(R3Error, match="kept in .* `hf auth login`") as caught:
         card.push(tmp_path, "someone/adapter")
-    assert str(tmp_path) in str(caught.value)
+    assert f'repeat with `hf upload someone/adapter "{tmp_path}" . --exclude training_args.bin`.' in str(caught.value)
+    assert error or "ConnectError" in str(caught.value)
 
 
 def test_a_name_that_is_none_is_told(tmp_path):

@@ -13,10 +13,11 @@ import time
 import pytest
 
 from r3lib.config import Profile, check_seed
-from r3lib.files import ROOT, R3Error, read_json, read_jsonl
+from r3lib.files import RESULTS, ROOT, R3Error, read_json, read_jsonl
 from r3lib.machine import cli
 from r3lib.machine.cli import main
 from r3lib.machine.profiles import PROFILES, override, profile
+from r3lib.pages import card, page, report, tables
 
 BRIEF = "steps=3 prompts_per_step=2 num_generations=2 train_problems=12 failure_samples=1 reflection_tokens=24"
 SET = [word for setting in BRIEF.split() for word in ("--set", setting)]
@@ -58,6 +59,82 @@ def test_what_can_be_known_is_answered_at_once(words):
     assert done.returncode == code and told in (done.stdout if code == 0 else done.stderr), done.stderr
     assert "Traceback" not in done.stderr and (code == 0 or done.stderr.count("\n") == 1)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
+
+
+TABLE = """
+import sys
+from r3lib.files import RESULTS, R3Error
+from r3lib.machine import cli, commands
+from r3lib.pages import report, tables
+
+runs = report.collect(RESULTS / "countdown" / "nano" / "seed0")
+
+
+def show(_):
+    print(tables.plain(report.table(runs, 0.7)) + "\\n\\xe9")
+    raise R3Error("3 \\u2212 1")
+
+
+commands.COMMANDS["report"] = show
+sys.exit(cli.main(["report"]))
+"""
+
+
+@pytest.mark.parametrize(
+    "told, minus, accent",
+    [
+        ({"PYTHONIOENCODING": "utf-8"}, "−", "é"),
+        ({"PYTHONIOENCODING": "cp1252"}, "-", "é"),
+        ({"PYTHONIOENCODING": "cp437"}, "-", "é"),
+        ({"PYTHONIOENCODING": "ascii"}, "-", r"\xe9"),
+        ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, "-", r"\xe9"),
+    ],
+)
+def test_a_terminal_that_cannot_show_a_sign_gets_a_plain_one(told, minus, accent):
+    """In the tables of a run's end, and in what is said of an error."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHONIO", "LC_", "LANG"))}
+    done = subprocess.run([sys.executable, "-c", TABLE], capture_output=True, cwd=ROOT, env=plain | told)
+    shown, error = (said.decode(told.get("PYTHONIOENCODING", "ascii")).strip() for said in (done.stdout, done.stderr))
+    assert error == f"r3lib: 3 {minus} 1"
+    assert f"trained second try {minus} vanilla second try" in shown and shown.endswith(accent)
+
+
+@pytest.fixture
+def ended(monkeypatch, tmp_path):
+    """A run of `reproduce --push-to-hub a/b` of which everything is done but the end; the list of what was pushed."""
+    from r3lib.machine import commands, experiment
+    from r3lib.measure import controls
+
+    runs, pushed = report.collect(RESULTS / "countdown" / "nano" / "seed0"), []
+    for module, name in ((experiment, "run"), (controls, "run"), (card, "write_card"), (page, "one_run")):
+        monkeypatch.setattr(module, name, lambda *_, **__: None)
+    monkeypatch.setattr(report, "collect", lambda _: runs)
+    monkeypatch.setattr(report, "write_summary", lambda *_: None)
+    monkeypatch.setattr(card, "push", lambda adapter, name: pushed.append(name))
+    options = cli.parser().parse_args(["reproduce", "--out", str(tmp_path), "--push-to-hub", "a/b"])
+    return lambda: commands.reproduce(options), pushed
+
+
+def test_what_was_asked_of_the_hub_is_done_before_anything_is_printed(ended, monkeypatch):
+    def broken(*_):
+        raise BrokenPipeError
+
+    run, pushed = ended
+    monkeypatch.setattr(tables, "plain", broken)
+    with pytest.raises(BrokenPipeError):
+        run()
+    assert pushed == ["a/b"]
+
+
+def test_a_table_is_printed_though_the_hub_cannot_be_reached(ended, monkeypatch, capsys):
+    def away(*_):
+        raise R3Error("Cannot push")
+
+    run, _ = ended
+    monkeypatch.setattr(card, "push", away)
+    with pytest.raises(R3Error, match="Cannot push"):
+        run()
+    assert "second try, own reflection" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(cli.gpu(), reason="there is a GPU")

@@ -16,6 +16,7 @@ os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
 from r3lib.config import ARMS, check_seed
 from r3lib.files import R3Error, writing
+from r3lib.machine import terminal
 from r3lib.machine.profiles import JOBS, PROFILES, assignments, override, profile
 from r3lib.problems import splits
 
@@ -121,6 +122,7 @@ def _terminate(*_) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status (0 done, 1 something the user can put right, 130 or 143 interrupted)."""
+    terminal.show_all()
     options = parser().parse_args(arguments)
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.getLogger("httpx").setLevel(logging.WARNING)

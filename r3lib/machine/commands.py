@@ -45,12 +45,15 @@ def reproduce(options: argparse.Namespace) -> None:
     stored_folder = RESULTS / task.name / chosen.name
     stored = report.collect(stored_folder) if stored_folder.exists() else None
     page.one_run(f"R3, {task.name}", runs, out, stored)
-    print("\n" + tables.plain(report.table(runs, chosen.temperature)))
-    if stored:
-        print("\nThe stored runs beside it:\n" + tables.plain(report.table(stored, chosen.temperature)))
-    print(f"\nTables, plots and conversations: {out / 'report.html'}\nAdapter and its card: {adapter}")
-    if options.push_to_hub:
-        print(f"On the hub: {card.push(adapter, options.push_to_hub)}")
+    told = f"\nTables, plots and conversations: {out / 'report.html'}\nAdapter and its card: {adapter}"
+    try:
+        if options.push_to_hub:
+            told += f"\nOn the hub: {card.push(adapter, options.push_to_hub)}"
+    finally:  # pushed before anything can go wrong with the printing, and printed though the hub be out of reach
+        print("\n" + tables.plain(report.table(runs, chosen.temperature)))
+        if stored:
+            print("\nThe stored runs beside it:\n" + tables.plain(report.table(stored, chosen.temperature)))
+        print(told)
 
 
 def experiment_(options: argparse.Namespace) -> None:
