@@ -194,6 +194,49 @@ def test_a_damaged_model_is_told(copied, name):
         load(copied)
 
 
+def change(path: Path, **fields) -> None:
+    """Set fields of a JSON file, or leave out those that are None."""
+    write_json(path, {k: v for k, v in (read_json(path) | fields).items() if v is not None})
+
+
+def test_a_model_without_a_token_that_pads_is_padded_with_the_end_of_a_text(copied):
+    change(copied / "tokenizer_config.json", pad_token=None)
+    tokenizer = load(copied)[1]
+    assert tokenizer.pad_token == tokenizer.eos_token == "<|im_end|>"
+
+
+@pytest.mark.parametrize("lacks", ["chat template", "token that pads or ends a text"])
+def test_a_model_that_cannot_hold_a_conversation_is_told_before_its_weights_are_read(copied, monkeypatch, lacks):
+    monkeypatch.setattr(models.AutoModelForCausalLM, "from_pretrained", lambda *_, **__: pytest.fail("read"))
+    if lacks == "chat template":
+        (copied / "chat_template.jinja").unlink(missing_ok=True)
+        change(copied / "tokenizer_config.json", chat_template=None)
+    else:
+        change(copied / "tokenizer_config.json", pad_token=None, eos_token=None)
+    with pytest.raises(R3Error, match=f"has no {lacks}; choose an instruction-tuned model.$"):
+        load(copied)
+
+
+def test_a_model_with_code_of_its_own_is_told_and_nobody_is_asked(copied, monkeypatch):
+    """Nor is it run: the file that is named is not there."""
+    monkeypatch.setattr("builtins.input", lambda _: pytest.fail("asked"))
+    named = {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}
+    change(copied / "config.json", model_type="own", architectures=["Model"], auto_map=named)
+    with pytest.raises(R3Error, match="model brings code of its own, which is never run; choose another.$"):
+        load(copied)
+
+
+def test_a_gguf_is_told_before_anything_is_loaded(tmp_path):
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    for name in (tmp_path, tmp_path / "model.gguf", "someone/Model-GGUF", "model.gguf"):
+        with pytest.raises(
+            R3Error, match="GGUF, packed to be run and not trained; give the same model in safetensors.$"
+        ):
+            profile(f"nano:{name}")
+    shutil.copy(Path(PROFILES["nano"].model) / "config.json", tmp_path)
+    assert profile(f"nano:{tmp_path}").model == str(tmp_path)
+
+
 def test_a_hub_model_out_of_reach_is_told():
     """The tests run with HF_HUB_OFFLINE=1, so no hub is asked."""
     with pytest.raises(R3Error, match="Cannot load nobody/nothing.*profile nano, which needs no network"):

@@ -164,6 +164,14 @@ def test_training_changes_the_adapter_and_not_the_base(run):
     assert ups and all(weight.abs().max() > 0 for weight in ups)
 
 
+def test_a_text_padded_with_its_own_end_carries_no_more_loss(run, small, failures, load_nano, tmp_path):
+    """As models are that have no token to pad with: the same weights, but for rounding."""
+    model, tokenizer = load_nano()
+    tokenizer.pad_token = tokenizer.eos_token
+    train(model, tokenizer, Alternating().task, failures, small, tmp_path / "train", seed=5)
+    torch.testing.assert_close(adapter(tmp_path / "train"), adapter(run.out), atol=1e-6, rtol=0)
+
+
 def test_only_the_adapter_and_the_log_stay(run):
     assert {path.name for path in run.out.iterdir()} - {"README.md"} == {
         "adapter",

@@ -131,6 +131,19 @@ def test_two_processes_judge_as_one_does(alone, pair):
         assert "2 processes" in two["machine"] and "processes" not in one["machine"]
 
 
+def test_a_rank_that_no_launcher_gave_is_ignored_and_said_once():
+    """As a shell of a cluster's job leaves them; the children of this process do not see them either."""
+    code = "import os; from r3lib import models\nfor _ in 1, 2: print(models.processes().num_processes, *os.environ)"
+    stray = {"LOCAL_RANK": "0", "RANK": "1", "WORLD_SIZE": "2"}
+    alone = {name: value for name, value in ENVIRONMENT.items() if name != "MASTER_ADDR"}
+    done = subprocess.run([sys.executable, "-c", code], env=alone | stray, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("RANK, LOCAL_RANK, WORLD_SIZE: set, but no launcher runs; this is one process.") == 1
+    for line in done.stdout.splitlines():
+        count, *names = line.split()
+        assert count == "1" and not stray.keys() & set(names)
+
+
 def test_processes_that_cannot_share_a_step_are_told(monkeypatch, tmp_path):
     monkeypatch.setattr(models, "processes", lambda: SimpleNamespace(num_processes=3))
     with pytest.raises(R3Error, match="multiple of 3"):
