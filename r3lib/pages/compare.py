@@ -102,7 +102,7 @@ def difference(a: list[Run], b: list[Run], temperature: float, arm: str, other: 
     """
     seeds = [sorted(r.record["seed"] for r in runs if r.record["temperature"] == temperature) for runs in (a, b)]
     if seeds[0] != seeds[1]:
-        raise R3Error(f"Seeds {seeds[0]} cannot be paired with seeds {seeds[1]}; run `make experiments` to its end.")
+        raise R3Error(f"Seeds {seeds[0]} cannot be paired with seeds {seeds[1]}; run `r3 experiment --all` to its end.")
     return _hundred(paired_difference(_own(a, temperature, arm), _own(b, temperature, other)))
 
 
