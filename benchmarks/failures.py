@@ -65,7 +65,7 @@ def one(size: int) -> dict:
 
 def apart(size: int) -> dict:
     """The same in a process of its own, with the GB of its memory at their peak."""
-    with tempfile.TemporaryFile("w+") as output:
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
         process = subprocess.Popen([sys.executable, __file__, "--one", str(size)], stdout=output)
         _, status, usage = os.wait4(process.pid, 0)
         output.seek(0)

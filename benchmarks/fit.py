@@ -97,7 +97,7 @@ def steps(profile: Profile, cap: int | None, work: Path) -> dict:
 def one(folder: Path, cap: int) -> dict:
     """One case in a process of its own; `error` says why it could not be run."""
     arguments = [sys.executable, __file__, "--folder", str(folder), "--caps", str(cap)]
-    done = subprocess.run(arguments, capture_output=True, text=True)
+    done = subprocess.run(arguments, capture_output=True, encoding="utf-8")
     last = done.stdout.strip().rpartition("\n")[2]
     if done.returncode == 0:
         return json.loads(last)
@@ -129,7 +129,7 @@ def main() -> None:
         print(json.dumps(toy(), indent=1))
         return
     if not torch.cuda.is_available():
-        sys.exit("No GPU that torch can use: `python -m r3lib doctor` says why. --toy tries the script without one.")
+        sys.exit("No GPU that torch can use: `r3 doctor` says why. --toy tries the script without one.")
     if options.folder:
         cap = options.caps[0]
         with tempfile.TemporaryDirectory(prefix="r3-") as work:

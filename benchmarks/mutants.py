@@ -51,14 +51,14 @@ class Mutant:
 
     def patched(self) -> str:
         """The file's text with the patch. Raises Unproven if the old text is not there exactly once."""
-        text = (ROOT / "r3lib" / self.file).read_text()
+        text = (ROOT / "r3lib" / self.file).read_text(encoding="utf-8")
         if text.count(self.old) != 1:
             raise Unproven(f"{LIST.name}: {self.file} has {text.count(self.old)} times, not once: {self.old!r}")
         return text.replace(self.old, self.new)
 
 
 def listed() -> list[Mutant]:
-    content = tomllib.loads(LIST.read_text())
+    content = tomllib.loads(LIST.read_text(encoding="utf-8"))
     tests = content.pop("tests")
     mutants = [Mutant(file, **{"tests": tests[file]} | one) for file, own in content.items() for one in own]
     for mutant in mutants:
@@ -92,7 +92,7 @@ def lay_out(mutant: Mutant, folder: Path) -> None:
         elif path.name not in (".git", ".venv", "runs"):
             (folder / path.name).symlink_to(path)
     if mutant.file:
-        (folder / "r3lib" / mutant.file).write_text(mutant.patched())
+        (folder / "r3lib" / mutant.file).write_text(mutant.patched(), encoding="utf-8")
 
 
 def run_tests(tests: list[str], folder: Path) -> None:
@@ -112,7 +112,7 @@ def run_tests(tests: list[str], folder: Path) -> None:
     first = FirstFailure()
     options = ["-x", "-q", "-p", "no:cacheprovider", "--durations=0", f"--basetemp={folder / 'tmp'}"]
     code = pytest.main([*options, *tests], plugins=[first])
-    (folder / "verdict.json").write_text(json.dumps([int(code), first.name]))
+    (folder / "verdict.json").write_text(json.dumps([int(code), first.name]), encoding="utf-8")
     os._exit(0)
 
 
@@ -132,10 +132,11 @@ def judge(mutants: list[Mutant], jobs: int, scratch: Path) -> Iterator[tuple[Mut
             process, mutant, folder, began = running.pop(ended)
             process.join()
             verdict = folder / "verdict.json"
-            code, name = json.loads(verdict.read_text()) if verdict.exists() else (process.exitcode, "")
+            code, name = json.loads(verdict.read_text(encoding="utf-8")) if verdict.exists() else (process.exitcode, "")
             expected = (FAILED, INTERRUPTED, TOO_LONG, PASSED) if mutant.file else (PASSED,)
             if code not in expected:
-                raise Unproven(f"{mutant.breaks}: ended with {code}\n{(folder / 'log').read_text()[-3000:]}")
+                told = (folder / "log").read_text(encoding="utf-8")[-3000:]
+                raise Unproven(f"{mutant.breaks}: ended with {code}\n{told}")
             shutil.rmtree(folder)
             yield mutant, code, name or ("took too long" if code == TOO_LONG else ""), time.monotonic() - began
 

@@ -34,7 +34,7 @@ def measure(command: list[str]) -> dict:
         clone = Path(folder) / "clone"
         subprocess.run(["git", "clone", "-q", str(root), str(clone)], check=True)
         commit = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=clone, capture_output=True, text=True, check=True
+            ["git", "rev-parse", "--short", "HEAD"], cwd=clone, capture_output=True, encoding="utf-8", check=True
         )
         before, started = machine(), time.monotonic()
         mine = ("PYTHONPATH", "R3_HOME", "R3_PROFILE")  # would lead away from the clone
@@ -55,9 +55,9 @@ def measure(command: list[str]) -> dict:
 
 def main() -> None:
     for name in sys.argv[1:] or COMMANDS:
-        results = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+        results = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
         write(results | {name: measure(COMMANDS[name])}, RESULT)
-    print(RESULT.read_text())
+    print(RESULT.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

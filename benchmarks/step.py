@@ -10,7 +10,7 @@ that must be read once, and twice that again for the tokens that are trained), o
 same time.
 
 Usage: python benchmarks/step.py [--pairs 3] [--model NAME]. Without --model: r3-nano on Countdown, on the CPU. smollm2:
-SmolLM2-135M-Instruct (`python -m r3lib fetch smollm2`), on the CPU, whose every second retry is called right. A name of
+SmolLM2-135M-Instruct (`r3 fetch smollm2`), on the CPU, whose every second retry is called right. A name of
 the hub's: that model's shape with random weights, on a GPU. Writes the case into benchmarks/results/step.json.
 """
 
@@ -156,7 +156,7 @@ def one(kind: str, folder: Path, toy: bool) -> dict:
 def apart(kind: str, folder: Path, toy: bool) -> dict:
     """The same in a process of its own, with the GB of its main memory at their peak."""
     command = [sys.executable, __file__, "--run", kind, "--folder", str(folder), *(["--toy"] if toy else [])]
-    with tempfile.TemporaryFile("w+") as output:
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         _, status, usage = os.wait4(process.pid, 0)
         output.seek(0)
@@ -257,7 +257,7 @@ def main() -> None:
         print(json.dumps(one(options.run, options.folder, options.toy)))
         return
     if options.model not in (None, REAL) and not torch.cuda.is_available():
-        sys.exit("No GPU that torch can use: `python -m r3lib doctor` says why. Without --model r3-nano is measured.")
+        sys.exit("No GPU that torch can use: `r3 doctor` says why. Without --model r3-nano is measured.")
     with tempfile.TemporaryDirectory(prefix="r3-") as scratch:
         prepare(Path(scratch), options.model, options.toy)
         found = measure(Path(scratch), options.pairs, options.toy)

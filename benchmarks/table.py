@@ -288,7 +288,7 @@ def main() -> None:
         report.insert(own, name, make())
     report.insert(cluster, "plan", plan(options.price))
     report.insert(cluster, "preparation", preparation())
-    print(own.read_text())
+    print(own.read_text(encoding="utf-8"))
 
 
 TABLES = {

@@ -1,4 +1,4 @@
-"""`python -m r3lib …`: the experiments from the command line. `python -m r3lib -h` lists the commands."""
+"""`python -m r3lib …`, which is `r3 …`: the experiments from the command line. `r3 -h` lists the commands."""
 
 import sys
 

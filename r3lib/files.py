@@ -91,7 +91,7 @@ def lock(folder: Path) -> Iterator[None]:
 
 def write_text(path: Path, text: str) -> None:
     with whole(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", newline="\n")  # the same bytes on every system
 
 
 def write_json(path: Path, value: Any) -> None:

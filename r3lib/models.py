@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -30,7 +32,12 @@ CONFIG = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_
 
 
 def processes() -> PartialState:
-    """This process among those of `accelerate launch`; without it there is one."""
+    """This process among those of `accelerate launch`; without it there is one, whatever the environment names."""
+    stray = [name for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE") if name in os.environ]
+    if stray and "MASTER_ADDR" not in os.environ:  # a launcher says where the first process is
+        print(f"{', '.join(stray)}: set, but no launcher runs; this is one process.", file=sys.stderr)
+        for name in stray:
+            del os.environ[name]
     return PartialState(cpu=not torch.cuda.is_available())
 
 
@@ -43,8 +50,8 @@ def load(profile: Profile, adapter: Path | None = None) -> tuple[PreTrainedModel
     folder = Path(profile.model)
     if folder.is_absolute() and not (folder / "config.json").exists():
         known = {
-            files.CACHE: "`python -m r3lib fetch smollm2` brings it",
-            files.DATA: "`git checkout -- data` restores it, `make nano` trains it anew",
+            files.CACHE: "`r3 fetch smollm2` brings it",
+            files.DATA: "`git checkout -- data` restores it, `r3 nano` trains it anew",
         }
         raise R3Error(f"There is no model in {folder}; {known.get(folder.parent, 'check the path')}.")
     if torch.cuda.is_available() and profile.dtype == "bfloat16" and not torch.cuda.is_bf16_supported(False):
@@ -64,13 +71,16 @@ def load(profile: Profile, adapter: Path | None = None) -> tuple[PreTrainedModel
     try:
         tokenizer = load_tokenizer(profile.model)
         model = AutoModelForCausalLM.from_pretrained(
-            profile.model, dtype=dtype, quantization_config=quantization, **where
+            profile.model, dtype=dtype, quantization_config=quantization, trust_remote_code=False, **where
         )
+    except R3Error:
+        raise
     except Exception as error:  # the hub, safetensors and json each raise their own kinds
+        if "trust_remote_code" in str(error):
+            raise R3Error(f"{profile.model} brings code of its own, which is never run; choose another.") from error
         advice = (
             "Check the network, the name and the space on the disk; for gated models accept the licence on the model's "
-            "page and `hf auth login` (`python -m r3lib doctor` says which); or use the profile nano, which needs no "
-            "network."
+            "page and `hf auth login` (`r3 doctor` says which); or use the profile nano, which needs no network."
         )
         if "configuration class" in str(error):
             advice = "It is no causal language model (it may read pictures); choose one of text alone."
@@ -82,8 +92,6 @@ def load(profile: Profile, adapter: Path | None = None) -> tuple[PreTrainedModel
         ) from error
     folded.prepare(model)
     check_cache(model)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
     if adapter is not None:
         model = with_adapter(model, adapter)
     model.config.use_cache = True
@@ -152,14 +160,20 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer of a hub name or folder, padding on the left as generation needs.
 
     AutoTokenizer gives every Qwen2 model Qwen2's own way of splitting text (transformers 5); a folder that declares a
-    plain fast tokenizer, as r3-nano does, is loaded as what it says it is.
+    plain fast tokenizer, as r3-nano does, is loaded as what it says it is. Raises R3Error if it cannot hold a
+    conversation. What pads is masked wherever it stands, so the end of a text may do it.
     """
     config = Path(name) / "tokenizer_config.json"
-    plain = config.exists() and json.loads(config.read_text()).get("tokenizer_class") in (
-        "TokenizersBackend",
-        "PreTrainedTokenizerFast",
-    )
-    return (PreTrainedTokenizerFast if plain else AutoTokenizer).from_pretrained(name, padding_side="left")
+    told = json.loads(config.read_text(encoding="utf-8")) if config.exists() else {}
+    plain = told.get("tokenizer_class") in ("TokenizersBackend", "PreTrainedTokenizerFast")
+    kind = PreTrainedTokenizerFast if plain else AutoTokenizer
+    tokenizer = kind.from_pretrained(name, padding_side="left", trust_remote_code=False)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if not tokenizer.chat_template or tokenizer.pad_token_id is None:
+        lacks = "token that pads or ends a text" if tokenizer.chat_template else "chat template"
+        raise R3Error(f"The tokenizer of {name} has no {lacks}; choose an instruction-tuned model.")
+    return tokenizer
 
 
 def with_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:

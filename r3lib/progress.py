@@ -80,7 +80,7 @@ class Progress(TrainerCallback):
         self.before, self.tokens = time.monotonic(), tokens
         if self.rollout:
             self.rollout.sampled = 0
-        with self.path.open("a") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in entry.items()}) + "\n")
         self.bar.update(state.global_step - self.bar.n)
         self.bar.set_postfix(reward=f"{entry['reward']:.2f}", silent=f"{entry['zero_advantage_fraction']:.0%}")

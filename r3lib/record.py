@@ -63,7 +63,7 @@ def commit() -> str:
 
     def git(*words: str) -> str:
         try:
-            return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+            return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, encoding="utf-8").stdout.strip()
         except OSError:  # no git here
             return ""
 

@@ -17,7 +17,7 @@ def toy(script: str, *arguments: str) -> dict:
     """The JSON that a benchmark prints last; its results folder must stay as it is."""
     before = {path: path.read_bytes() for path in (FOLDER / "results").iterdir()}
     command = [sys.executable, str(FOLDER / script), "--toy", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     assert {path: path.read_bytes() for path in (FOLDER / "results").iterdir()} == before
     return json.loads(done.stdout[done.stdout.index("\n{\n" if "\n{\n" in done.stdout else "{\n") :])
@@ -39,7 +39,7 @@ def test_a_shape_that_needs_a_gpu_is_not_measured_without_one():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU to measure on")
     command = [sys.executable, str(FOLDER / "step.py"), "--model", "Qwen/Qwen2.5-1.5B-Instruct"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=600)
     assert done.returncode == 1 and "No GPU" in done.stderr
 
 
@@ -100,7 +100,7 @@ def test_every_mutant_still_changes_a_line_of_the_library(monkeypatch):
         compile(mutant.patched(), mutant.file, "exec")
         for test in mutant.tests:
             file, _, name = test.partition("::")
-            assert f"def {name}(" in (ROOT / file).read_text() if name else (ROOT / file).exists(), test
+            assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8") if name else (ROOT / file).exists(), test
     assert len({(one.file, one.old, one.new) for one in listed}) == len(listed)
     one = listed[0]
     with pytest.raises(mutants.Unproven, match="0 times, not once"):

@@ -98,7 +98,7 @@ def test_what_is_kept_loads_and_names_nothing_of_this_machine(stored, nano, smal
     chosen, runs, task = stored
     get_peft_model(copy.deepcopy(nano[0]), models.lora(small)).save_pretrained(tmp_path / "adapter")
     (tmp_path / "adapter" / "training_args.bin").write_bytes(b"of this machine")
-    (tmp_path / "adapter" / "record.json").write_text("{}")
+    (tmp_path / "adapter" / "record.json").write_text("{}", encoding="utf-8")
     card.write_card(tmp_path / "adapter", chosen, runs)
     card.keep(tmp_path / "adapter", tmp_path / "kept")
     names = {"adapter_config.json", "README.md", "adapter_model.safetensors", "record.json"}
@@ -112,7 +112,8 @@ def test_stored_cards_are_what_the_results_say(name, task, tmp_path):
     chosen = profile(name, task)
     for folder in sorted((RESULTS / task / chosen.name).glob("seed*/adapter")):
         card.write_card(tmp_path, chosen, report.collect(folder.parent))
-        assert (folder / "README.md").read_text() == (tmp_path / "README.md").read_text()
+        stored, made = ((place / "README.md").read_text(encoding="utf-8") for place in (folder, tmp_path))
+        assert stored == made
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -122,7 +123,8 @@ def test_stored_adapters_load(task):
         model, _ = models.load(profile("nano", task), folder)
         moved = [p for name, p in model.named_parameters() if "lora_B" in name]
         assert moved and all(p.abs().max() > 0 for p in moved)
-        assert "/" not in (folder / "adapter_config.json").read_text().split("base_model_name_or_path")[1].split(",")[0]
+        config = (folder / "adapter_config.json").read_text(encoding="utf-8")
+        assert "/" not in config.split("base_model_name_or_path")[1].split(",")[0]
 
 
 class FakeHub:
@@ -149,12 +151,16 @@ def test_push_uploads_the_folder_without_what_names_this_machine(tmp_path, monke
     assert sent["folder_path"] == tmp_path and sent["ignore_patterns"] == ["training_args.bin"]
 
 
-@pytest.mark.parametrize("error", [LocalTokenNotFoundError("Token is required"), ConnectionError("no network")])
+@pytest.mark.parametrize("error", [LocalTokenNotFoundError("Token is required"), ConnectionError("no network"), None])
 def test_a_push_that_fails_says_what_to_do_and_where_the_adapter_is(tmp_path, monkeypatch, error):
-    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: FakeHub(error))
-    with pytest.raises(R3Error, match="hf auth login") as caught:
+    """None: the hub's own client, where nothing answers."""
+    away = huggingface_hub.HfApi(endpoint="http://127.0.0.1:9", token="hf_x")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: FakeHub(error) if error else away)
+    with pytest.raises(R3Error, match="kept in .* `hf auth login`") as caught:
         card.push(tmp_path, "someone/adapter")
-    assert str(tmp_path) in str(caught.value)
+    assert f'repeat with `hf upload someone/adapter "{tmp_path}" . --exclude training_args.bin`.' in str(caught.value)
+    assert error or "ConnectError" in str(caught.value)
 
 
 def test_a_name_that_is_none_is_told(tmp_path):

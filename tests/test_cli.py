@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -13,10 +14,11 @@ import time
 import pytest
 
 from r3lib.config import Profile, check_seed
-from r3lib.files import ROOT, R3Error, read_json, read_jsonl
+from r3lib.files import RESULTS, ROOT, R3Error, read_json, read_jsonl
 from r3lib.machine import cli
 from r3lib.machine.cli import main
 from r3lib.machine.profiles import PROFILES, override, profile
+from r3lib.pages import card, page, report, tables
 
 BRIEF = "steps=3 prompts_per_step=2 num_generations=2 train_problems=12 failure_samples=1 reflection_tokens=24"
 SET = [word for setting in BRIEF.split() for word in ("--set", setting)]
@@ -25,7 +27,7 @@ SET = [word for setting in BRIEF.split() for word in ("--set", setting)]
 def command(*words) -> subprocess.CompletedProcess:
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, "-m", "r3lib", *words], capture_output=True, text=True, cwd=ROOT, env=environment
+        [sys.executable, "-m", "r3lib", *words], capture_output=True, encoding="utf-8", cwd=ROOT, env=environment
     )
 
 
@@ -36,6 +38,7 @@ QUICK = {
     "reproduce --profile rtx99": (1, "There is no profile 'rtx99'; choose one of nano"),
     "reproduce --profile nano:": (1, "'' is no model"),
     "reproduce --profile nano:../nowhere/x": (1, "'../nowhere/x' is no model"),
+    "reproduce --profile rtx12:someone/Model-GGUF": (1, "someone/Model-GGUF holds GGUF, packed to be run"),
     "reproduce --seed -1": (1, "The seed is -1; choose a whole number from 0 to 4294967295."),
     "experiment --seeds 0 4294967296": (1, "The seed is 4294967296"),
     "reproduce --test-problems 0": (1, "test_problems is 0; it must be at least 1."),
@@ -58,6 +61,105 @@ def test_what_can_be_known_is_answered_at_once(words):
     assert done.returncode == code and told in (done.stdout if code == 0 else done.stderr), done.stderr
     assert "Traceback" not in done.stderr and (code == 0 or done.stderr.count("\n") == 1)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
+
+
+@pytest.mark.parametrize("name", cli.EXAMPLES)
+def test_the_help_of_a_command_ends_with_an_example(name, capsys):
+    """By the name that is on the path; one that can be typed."""
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+    *_, last = capsys.readouterr().out.strip().splitlines()
+    start, *words = last.split()
+    assert (start, *words[:2]) == ("example:", "r3", name) and cli.parser().parse_args(words[1:]).command == name
+
+
+def test_the_readme_says_what_to_type_without_make():
+    """Every target but those for maintainers; and every command of the kit that the README has can be typed."""
+    make, readme = ((ROOT / name).read_text(encoding="utf-8") for name in ("Makefile", "README.md"))
+    section = readme.partition("## Without make")[2].partition("\n## ")[0]
+    targets = set(re.search(r"^\.PHONY: (.*)", make, re.M)[1].split()) - {"lock", "clean"}
+    told = set(re.findall(r"`(\w+)`", section)) | set(re.findall(r"make (\w+)", section))
+    assert len(targets) > 5 and targets <= told
+    assert [name for name in re.findall(r"-m r3lib (\w+)", make) if f"`r3 {name}" not in section] == []
+    for words in re.findall(r"`r3 ([^`]+)`", readme):
+        assert cli.parser().parse_args(words.split()).command == words.split()[0]
+    assert "-m r3lib " not in readme
+
+
+TABLE = """
+import sys
+from r3lib.files import RESULTS, R3Error
+from r3lib.machine import cli, commands
+from r3lib.pages import report, tables
+
+runs = report.collect(RESULTS / "countdown" / "nano" / "seed0")
+
+
+def show(_):
+    print(tables.plain(report.table(runs, 0.7)) + "\\n\\xe9")
+    raise R3Error("3 \\u2212 1")
+
+
+commands.COMMANDS["report"] = show
+sys.exit(cli.main(["report"]))
+"""
+
+
+@pytest.mark.parametrize(
+    "told, minus, accent",
+    [
+        ({"PYTHONIOENCODING": "utf-8"}, "−", "é"),
+        ({"PYTHONIOENCODING": "cp1252"}, "-", "é"),
+        ({"PYTHONIOENCODING": "cp437"}, "-", "é"),
+        ({"PYTHONIOENCODING": "ascii"}, "-", r"\xe9"),
+        ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, "-", r"\xe9"),
+    ],
+)
+def test_a_terminal_that_cannot_show_a_sign_gets_a_plain_one(told, minus, accent):
+    """In the tables of a run's end, and in what is said of an error."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHONIO", "LC_", "LANG"))}
+    done = subprocess.run([sys.executable, "-c", TABLE], capture_output=True, cwd=ROOT, env=plain | told)
+    shown, error = (said.decode(told.get("PYTHONIOENCODING", "ascii")).strip() for said in (done.stdout, done.stderr))
+    assert error == f"r3lib: 3 {minus} 1"
+    assert f"trained second try {minus} vanilla second try" in shown and shown.endswith(accent)
+
+
+@pytest.fixture
+def ended(monkeypatch, tmp_path):
+    """A run of `reproduce --push-to-hub a/b` of which everything is done but the end; the list of what was pushed."""
+    from r3lib.machine import commands, experiment
+    from r3lib.measure import controls
+
+    runs, pushed = report.collect(RESULTS / "countdown" / "nano" / "seed0"), []
+    for module, name in ((experiment, "run"), (controls, "run"), (card, "write_card"), (page, "one_run")):
+        monkeypatch.setattr(module, name, lambda *_, **__: None)
+    monkeypatch.setattr(report, "collect", lambda _: runs)
+    monkeypatch.setattr(report, "write_summary", lambda *_: None)
+    monkeypatch.setattr(card, "push", lambda adapter, name: pushed.append(name))
+    options = cli.parser().parse_args(["reproduce", "--out", str(tmp_path), "--push-to-hub", "a/b"])
+    return lambda: commands.reproduce(options), pushed
+
+
+def test_what_was_asked_of_the_hub_is_done_before_anything_is_printed(ended, monkeypatch):
+    def broken(*_):
+        raise BrokenPipeError
+
+    run, pushed = ended
+    monkeypatch.setattr(tables, "plain", broken)
+    with pytest.raises(BrokenPipeError):
+        run()
+    assert pushed == ["a/b"]
+
+
+def test_a_table_is_printed_though_the_hub_cannot_be_reached(ended, monkeypatch, capsys):
+    def away(*_):
+        raise R3Error("Cannot push")
+
+    run, _ = ended
+    monkeypatch.setattr(card, "push", away)
+    with pytest.raises(R3Error, match="Cannot push"):
+        run()
+    assert "second try, own reflection" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(cli.gpu(), reason="there is a GPU")
@@ -124,7 +226,7 @@ def test_an_output_folder_that_cannot_be_written_is_told_before_the_model_is_loa
     def load(*_):
         raise AssertionError("loaded")
 
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setattr(models, "load", load)
     assert main(["reproduce", "--out", str(tmp_path / "file")]) == 1
     assert "Cannot write" in capsys.readouterr().err
@@ -137,13 +239,13 @@ def test_a_run_told_to_terminate_ends_in_words_and_resumes(tmp_path):
     """SIGTERM while it trains: exit 143, one sentence; the same command finishes with the log of a whole run."""
     words = [sys.executable, "-m", "r3lib", "reproduce", "--test-problems", "3", *SET, "--set", "steps=14"]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    options = dict(cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    options = dict(cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
     running = subprocess.Popen([*words, "--out", str(tmp_path)], **options)
     log = tmp_path / "countdown-r3-nano-seed0" / "work" / "train-r3" / "log.jsonl"
     end = time.monotonic() + 120
-    while (
-        not (log.exists() and log.read_text().count("\n") >= 11) and time.monotonic() < end and running.poll() is None
-    ):
+    while running.poll() is None and time.monotonic() < end:
+        if log.exists() and log.read_bytes().count(b"\n") >= 11:
+            break
         time.sleep(0.05)
     running.send_signal(signal.SIGTERM)
     _, told = running.communicate(timeout=60)
@@ -164,7 +266,7 @@ def test_a_full_disk_loses_nothing(tmp_path, small_disk, capsys):
         assert "r3lib: Cannot write" in told, told
         reached.append(sum(path.is_file() for path in whole.rglob("*")))
         for path in whole.rglob("*.json"):
-            json.loads(path.read_text())  # whole or absent
+            json.loads(path.read_text(encoding="utf-8"))  # whole or absent
     assert reached[0] < reached[-1] and reached == sorted(reached)
     assert main(words) == 0
     assert len(read_json(whole / "training.json")["log"]) == 3 and (whole / "report.html").exists()

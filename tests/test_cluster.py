@@ -24,7 +24,7 @@ def commands(tmp_path):
     def make(**scripts: str) -> dict[str, str]:
         for name, text in scripts.items():
             path = tmp_path / name
-            path.write_text(f"#!/usr/bin/env bash\n{text}\n")
+            path.write_text(f"#!/usr/bin/env bash\n{text}\n", encoding="utf-8")
             path.chmod(0o755)
         return os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
 
@@ -42,7 +42,7 @@ def test_slurm_starts_one_launcher_a_node_for_all_gpus(commands, tmp_path):
     (checkout / ".venv" / "bin" / "activate").touch()
     environment |= {"SLURM_SUBMIT_DIR": str(checkout), "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_NNODES": "2"}
     script = [CLUSTER / "r3.sbatch", "--profile", "paper", "--seeds", "0", "1"]
-    done = subprocess.run(["bash", *script], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["bash", *script], env=environment, capture_output=True, encoding="utf-8", timeout=60)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) == 2
@@ -60,10 +60,15 @@ def test_the_vllm_server_is_waited_for_and_ended(commands, tmp_path):
         sleep='exec /bin/sleep "$([ "$1" = 5 ] && echo 0.1 || echo "$1")"',
     )
     done = subprocess.run(
-        ["bash", CLUSTER / "node4-vllm.sh", "--seeds", "0"], env=environment, capture_output=True, text=True, timeout=60
+        ["bash", CLUSTER / "node4-vllm.sh", "--seeds", "0"],
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "server").read_text().startswith("0,1,2,3 vllm-serve --model Qwen/Qwen2.5-1.5B-Instruct")
+    told = (tmp_path / "server").read_text(encoding="utf-8")
+    assert told.startswith("0,1,2,3 vllm-serve --model Qwen/Qwen2.5-1.5B-Instruct")
     assert done.stdout.startswith("4,5,6,7 launch") and "--num_processes 4" in done.stdout
     assert done.stdout.strip().endswith("-m r3lib experiment --profile paper --vllm server --seeds 0")
 
@@ -71,7 +76,7 @@ def test_the_vllm_server_is_waited_for_and_ended(commands, tmp_path):
 def test_a_server_that_fails_ends_the_job(commands):
     environment = commands(trl="exit 3", curl="exit 1", accelerate="echo started", sleep="exec /bin/sleep 0.1")
     done = subprocess.run(
-        ["bash", CLUSTER / "node4-vllm.sh"], env=environment, capture_output=True, text=True, timeout=60
+        ["bash", CLUSTER / "node4-vllm.sh"], env=environment, capture_output=True, encoding="utf-8", timeout=60
     )
     assert done.returncode != 0 and "started" not in done.stdout
 
@@ -87,7 +92,7 @@ def test_the_committed_tables_are_those_of_the_results():
         import table
     finally:
         sys.path.pop(0)
-    own, cluster = ((ROOT / folder / "README.md").read_text() for folder in ("benchmarks", "cluster"))
+    own, cluster = ((ROOT / folder / "README.md").read_text(encoding="utf-8") for folder in ("benchmarks", "cluster"))
 
     def marked(text: str, name: str) -> str:
         return text.partition(f"<!-- {name}:start -->\n")[2].partition(f"\n<!-- {name}:end -->")[0]

@@ -106,7 +106,7 @@ def test_grown_conversation_is_the_tokenized_whole(tiny, problems, template):
     """Message by message gives the ids of the six messages rendered at once; Qwen2.5 adds a system message."""
     model, tokenizer = tiny[0], copy.deepcopy(tiny[1])
     if template:
-        tokenizer.chat_template = (TEMPLATES / template).read_text()
+        tokenizer.chat_template = (TEMPLATES / template).read_text(encoding="utf-8")
     said = ("<answer>1 + 2</answer>", "I forgot a number. Use 3 * (4 + 5).", "<answer>3 * (4 + 5)</answer>")
     conversation = begin(model, tokenizer, problems)
     asks = [TASK.ask(p) for p in problems]
@@ -143,7 +143,7 @@ def family(request, tiny):
     model, tokenizer = tiny[0], copy.deepcopy(tiny[1])
     tokenizer.add_special_tokens({"additional_special_tokens": [t for t in tokens if t not in tokenizer.get_vocab()]})
     tokenizer.eos_token, tokenizer.bos_token = end, tokens[0]
-    tokenizer.chat_template = (TEMPLATES / f"{request.param}.jinja").read_text()
+    tokenizer.chat_template = (TEMPLATES / f"{request.param}.jinja").read_text(encoding="utf-8")
     return model, tokenizer
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from r3lib import models
 from r3lib.__main__ import main
-from r3lib.files import R3Error
-from r3lib.machine import doctor, families
+from r3lib.files import ROOT, R3Error
+from r3lib.machine import doctor, families, terminal
 from r3lib.machine.doctor import Machine, best, in_the_way
 from r3lib.machine.profiles import PROFILES
 
@@ -61,12 +64,33 @@ def test_nothing_is_in_the_way_once_the_weights_are_there(monkeypatch):
     assert in_the_way(PROFILES["nano"], LAPTOP) == []
 
 
-def test_the_command_describes_this_machine(capsys):
+def test_the_command_describes_this_machine(capsys, monkeypatch):
+    for name in ("COLAB_RELEASE_TAG", "JPY_PARENT_PID"):
+        monkeypatch.delenv(name, raising=False)
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out
     assert all(f"\n{name} " in said for name in PROFILES)
-    assert torch.__version__ in said and "Use the profile" in said
+    assert torch.__version__ in said and f"Use the profile {best(doctor.machine()).name}: r3 reproduce" in said
+    assert f"checkout {ROOT}, commit " in said
+    assert "no terminal, but a file or a pipe, encoding " in said
     assert f"({families.ESTIMATED})" in said and "(measured)" in said and "nothing estimated was measured" in said
+
+
+def test_an_installed_package_is_told_from_a_checkout(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "__file__", str(tmp_path / "site-packages" / "r3lib" / "machine" / "doctor.py"))
+    assert re.fullmatch(r"installed package, r3lib [\d.]+ in .*site-packages; data and results in .*", doctor.kit())
+
+
+def test_what_shows_the_output_is_told(monkeypatch):
+    """A kernel's environment goes to the commands that a notebook starts."""
+    for name in ("COLAB_RELEASE_TAG", "JPY_PARENT_PID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(isatty=lambda: True))
+    assert terminal.kind() == "a terminal"
+    monkeypatch.setenv("JPY_PARENT_PID", "1")
+    assert terminal.kind() == "Jupyter"
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "x")
+    assert terminal.kind() == "Colab"
 
 
 def test_out_of_memory_names_the_settings_to_lower():

@@ -32,10 +32,10 @@ def asked(small, problems, tmp_path, monkeypatch):
         calls.append(("build", model, problems, seed))
         return Dataset.from_dict({"difficulty": [1.0, 0.5]})
 
-    def train(model, tokenizer, task, failures, profile, out, seed=0, fresh=False, served=None):
+    def train(model, tokenizer, task, failures, profile, out, seed=0, fresh=False, served=None, watch=None):
         calls.append(("train", model, len(failures), seed))
         write_json(out / "record.json", record.make(task, profile, seed, arm=profile.arm.name))
-        (out / "log.jsonl").write_text('{"step": 1}\n')
+        (out / "log.jsonl").write_text('{"step": 1}\n', encoding="utf-8")
         return "trained"
 
     monkeypatch.setattr(experiment.models, "load", lambda profile: ("base", "tokenizer"))

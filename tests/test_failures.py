@@ -116,7 +116,7 @@ def test_a_set_that_cannot_be_written_is_whole_or_absent(build, tmp_path, monkey
 
     def full(self, folder):
         folder.mkdir()
-        (folder / "dataset_info.json").write_text("{")
+        (folder / "dataset_info.json").write_text("{", encoding="utf-8")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:

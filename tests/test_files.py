@@ -37,19 +37,19 @@ from r3lib.problems import splits
 
 def test_a_writer_that_fails_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.json"
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
     with pytest.raises(RuntimeError), whole(path) as partial:
-        partial.write_text("half")
+        partial.write_text("half", encoding="utf-8")
         raise RuntimeError
-    assert path.read_text() == "old"
+    assert path.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_log_goes_back_to_the_last_checkpoint(tmp_path):
     log = tmp_path / "log.jsonl"
     rewind(log, 3)
-    assert log.read_text() == ""
-    log.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')  # killed while it wrote step 4
+    assert log.read_text(encoding="utf-8") == ""
+    log.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st', encoding="utf-8")  # killed while it wrote step 4
     rewind(log, 4)
     assert [line["step"] for line in read_jsonl(log)] == [1, 2, 3]
     rewind(log, 2)
@@ -65,6 +65,14 @@ def test_a_written_file_replaces_the_old_one_and_leaves_no_litter(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o644  # a temporary file's own mode would hide it from others
 
 
+def test_lines_end_alike_on_every_system(tmp_path, monkeypatch):
+    """Windows would write other bytes, and every stored file would differ there."""
+    plainly, asked = Path.write_text, []
+    monkeypatch.setattr(Path, "write_text", lambda *a, **given: asked.append(given["newline"]) or plainly(*a, **given))
+    write_text(tmp_path / "a.txt", "a\nb\n")
+    assert asked == ["\n"] and (tmp_path / "a.txt").read_bytes() == b"a\nb\n"
+
+
 def test_json_round_trip_has_an_entry_a_line(tmp_path):
     value = {"a": [1, 2.5, None], "b": {"text": 'é\u2028 "quoted"\n'}, "c": True}
     write_json(tmp_path / "a.json", value)
@@ -77,11 +85,11 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     path = tmp_path / "a.json"
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(R3Error, match=r"a\.json: No space left on device\. Free some space"):
         write_json(path, {})
-    assert path.read_text() == "old"
+    assert path.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -97,7 +105,7 @@ def test_a_read_only_folder_is_told(tmp_path, monkeypatch):
 
 
 def test_a_file_in_a_folders_place_is_told(tmp_path):
-    (tmp_path / "results").write_text("")
+    (tmp_path / "results").write_text("", encoding="utf-8")
     with pytest.raises(R3Error, match="Cannot write"):
         write_text(tmp_path / "results" / "a.txt", "")
 
@@ -172,7 +180,7 @@ def load(folder: Path, **options):
 
 
 def test_a_missing_model_is_told(tmp_path):
-    for folder, advice in ((tmp_path, "check the path"), (DATA, "make nano"), (CACHE, "fetch smollm2")):
+    for folder, advice in ((tmp_path, "check the path"), (DATA, "`r3 nano`"), (CACHE, "fetch smollm2")):
         with pytest.raises(R3Error, match=f"no model in .*{advice}"):
             load(folder / "none")
 
@@ -184,6 +192,49 @@ def test_a_damaged_model_is_told(copied, name):
     (copied / name).write_bytes(data[: len(data) // 2])
     with pytest.raises(R3Error, match="Cannot load .*git checkout"):
         load(copied)
+
+
+def change(path: Path, **fields) -> None:
+    """Set fields of a JSON file, or leave out those that are None."""
+    write_json(path, {k: v for k, v in (read_json(path) | fields).items() if v is not None})
+
+
+def test_a_model_without_a_token_that_pads_is_padded_with_the_end_of_a_text(copied):
+    change(copied / "tokenizer_config.json", pad_token=None)
+    tokenizer = load(copied)[1]
+    assert tokenizer.pad_token == tokenizer.eos_token == "<|im_end|>"
+
+
+@pytest.mark.parametrize("lacks", ["chat template", "token that pads or ends a text"])
+def test_a_model_that_cannot_hold_a_conversation_is_told_before_its_weights_are_read(copied, monkeypatch, lacks):
+    monkeypatch.setattr(models.AutoModelForCausalLM, "from_pretrained", lambda *_, **__: pytest.fail("read"))
+    if lacks == "chat template":
+        (copied / "chat_template.jinja").unlink(missing_ok=True)
+        change(copied / "tokenizer_config.json", chat_template=None)
+    else:
+        change(copied / "tokenizer_config.json", pad_token=None, eos_token=None)
+    with pytest.raises(R3Error, match=f"has no {lacks}; choose an instruction-tuned model.$"):
+        load(copied)
+
+
+def test_a_model_with_code_of_its_own_is_told_and_nobody_is_asked(copied, monkeypatch):
+    """Nor is it run: the file that is named is not there."""
+    monkeypatch.setattr("builtins.input", lambda _: pytest.fail("asked"))
+    named = {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}
+    change(copied / "config.json", model_type="own", architectures=["Model"], auto_map=named)
+    with pytest.raises(R3Error, match="model brings code of its own, which is never run; choose another.$"):
+        load(copied)
+
+
+def test_a_gguf_is_told_before_anything_is_loaded(tmp_path):
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    for name in (tmp_path, tmp_path / "model.gguf", "someone/Model-GGUF", "model.gguf"):
+        with pytest.raises(
+            R3Error, match="GGUF, packed to be run and not trained; give the same model in safetensors.$"
+        ):
+            profile(f"nano:{name}")
+    shutil.copy(Path(PROFILES["nano"].model) / "config.json", tmp_path)
+    assert profile(f"nano:{tmp_path}").model == str(tmp_path)
 
 
 def test_a_hub_model_out_of_reach_is_told():
@@ -203,7 +254,7 @@ def test_an_error_without_text_is_told(copied, monkeypatch):
 
 def test_a_damaged_adapter_is_told(copied, tmp_path):
     (tmp_path / "adapter").mkdir()
-    (tmp_path / "adapter" / "adapter_config.json").write_text("{")
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{", encoding="utf-8")
     with pytest.raises(R3Error, match="Cannot load the adapter .*train again"):
         load(copied, adapter=tmp_path / "adapter")
 
@@ -243,7 +294,7 @@ def test_a_results_file_of_another_shape_is_told(tmp_path):
 
 def test_a_results_file_cut_off_is_told(tmp_path):
     write_json(tmp_path / "a.json", {"outcomes": {}})
-    (tmp_path / "a.json").write_text((tmp_path / "a.json").read_text()[:9])
+    (tmp_path / "a.json").write_text((tmp_path / "a.json").read_text(encoding="utf-8")[:9], encoding="utf-8")
     with pytest.raises(R3Error, match="cannot be read"):
         load_outcomes(tmp_path / "a.json")
 
@@ -270,7 +321,7 @@ def test_a_file_of_the_first_edition_is_read(tmp_path):
 
 
 def write_plainly(path):
-    Path(path).write_text("x" * 10**5)
+    Path(path).write_text("x" * 10**5, encoding="utf-8")
 
 
 def write_torch(path):

@@ -15,7 +15,7 @@ SCRIPT = ROOT / "benchmarks" / "fit.py"
 
 
 def test_three_steps_are_timed_on_a_small_shape():
-    done = subprocess.run([sys.executable, SCRIPT, "--toy"], capture_output=True, text=True, timeout=600)
+    done = subprocess.run([sys.executable, SCRIPT, "--toy"], capture_output=True, encoding="utf-8", timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout[done.stdout.index("{") :])
     assert found["seconds_per_step"] > 0
@@ -27,6 +27,6 @@ def test_three_steps_are_timed_on_a_small_shape():
 def test_without_a_gpu_nothing_is_measured():
     result = ROOT / "benchmarks" / "results" / "fit.json"
     before = result.read_bytes() if result.exists() else None
-    done = subprocess.run([sys.executable, SCRIPT], capture_output=True, text=True, timeout=600)
+    done = subprocess.run([sys.executable, SCRIPT], capture_output=True, encoding="utf-8", timeout=600)
     assert done.returncode == 1 and "No GPU" in done.stderr and "--toy" in done.stderr
     assert (result.read_bytes() if result.exists() else None) == before

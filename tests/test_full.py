@@ -74,7 +74,7 @@ def test_the_whole_model_is_saved_and_names_nothing_of_this_machine(run):
     found = {path.name for path in (run.out / "adapter").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "record.json"} <= found
     assert not {"adapter_config.json", "README.md"} & found and not list(run.out.glob("checkpoint-*"))
-    config = (run.out / "adapter" / "config.json").read_text()
+    config = (run.out / "adapter" / "config.json").read_text(encoding="utf-8")
     assert str(run.out.parent) not in config and json.loads(config)["use_cache"]
 
 

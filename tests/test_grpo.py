@@ -164,6 +164,14 @@ def test_training_changes_the_adapter_and_not_the_base(run):
     assert ups and all(weight.abs().max() > 0 for weight in ups)
 
 
+def test_a_text_padded_with_its_own_end_carries_no_more_loss(run, small, failures, load_nano, tmp_path):
+    """As models are that have no token to pad with: the same weights, but for rounding."""
+    model, tokenizer = load_nano()
+    tokenizer.pad_token = tokenizer.eos_token
+    train(model, tokenizer, Alternating().task, failures, small, tmp_path / "train", seed=5)
+    torch.testing.assert_close(adapter(tmp_path / "train"), adapter(run.out), atol=1e-6, rtol=0)
+
+
 def test_only_the_adapter_and_the_log_stay(run):
     assert {path.name for path in run.out.iterdir()} - {"README.md"} == {
         "adapter",
@@ -173,7 +181,7 @@ def test_only_the_adapter_and_the_log_stay(run):
 
 
 def test_an_adapter_names_its_base_and_no_folder_of_this_machine(run):
-    config = (run.out / "adapter" / "adapter_config.json").read_text()
+    config = (run.out / "adapter" / "adapter_config.json").read_text(encoding="utf-8")
     assert json.loads(config)["base_model_name_or_path"] == "r3-nano"
     assert str(run.out.parent) not in config and not (run.out / "adapter" / "README.md").exists()
 
@@ -212,7 +220,7 @@ def resumed(small, failures, load_nano, tmp_path_factory):
     with pytest.raises(KeyboardInterrupt):
         train(*load_nano(), killed.task, failures, small, out, seed=5, save_steps=1)
     assert (out / "checkpoint-1").exists() and not (out / "adapter").exists()
-    with (out / "log.jsonl").open("a") as log:
+    with (out / "log.jsonl").open("a", encoding="utf-8") as log:
         log.write('{"step": 2, "reward": 0.125}\n')  # a step that was logged, but killed before its checkpoint
     stub = Alternating()
     train(*load_nano(), stub.task, failures, small, out, seed=5, save_steps=1)
@@ -552,7 +560,7 @@ def test_training_and_judging_give_a_conversation_the_same_tokens(tiny, small, p
     """Qwen3's template drops thoughts from the past, so only one way of building a conversation gives one sequence."""
     model, tokenizer = tiny[0], copy.deepcopy(tiny[1])
     tokenizer.add_special_tokens({"additional_special_tokens": ["<think>", "</think>"]})
-    tokenizer.chat_template = (Path(trl.__file__).parent / "chat_templates" / "qwen3.jinja").read_text()
+    tokenizer.chat_template = (Path(trl.__file__).parent / "chat_templates" / "qwen3.jinja").read_text(encoding="utf-8")
     ids = tokenizer(THINKING)["input_ids"]
     judging = Loop(Conversation(model, tokenizer), TASK, problems[:1], small)
     judging.attempt([ids])

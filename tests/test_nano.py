@@ -356,7 +356,7 @@ def resumed(tmp_path_factory):
     out = tmp_path_factory.mktemp("resumed")
     before = run_toy(out, stop_at=120)
     assert (out / "checkpoint.pt").exists() and not (out / "model.safetensors").exists()
-    with (out / "log.jsonl").open("a") as log:
+    with (out / "log.jsonl").open("a", encoding="utf-8") as log:
         log.write('{"step": 140, "loss": 9.0}\n')  # a step that was logged, but killed before its checkpoint
     return out, before + run_toy(out)
 
@@ -371,7 +371,7 @@ def test_the_recipe_lowers_the_loss(toy):
 def test_the_recipe_writes_a_model_that_loads(toy):
     out, _ = toy
     assert not (out / "checkpoint.pt").exists()
-    assert json.loads((out / "recipe.json").read_text()) == json.loads(json.dumps(asdict(TOY)))
+    assert json.loads((out / "recipe.json").read_text(encoding="utf-8")) == json.loads(json.dumps(asdict(TOY)))
     model, tokenizer = models.load(replace(PROFILES["nano"], model=str(out)))
     assert model.is_loaded_in_4bit and model.config.num_hidden_layers == TOY.layers
     ids = tokenizer("<|im_start|>user\n1 + 2", return_tensors="pt").to(model.device)
@@ -420,8 +420,9 @@ def test_the_data_folder_is_small():
 def test_the_shipped_model_is_that_of_the_recipe(name):
     """Settings, architecture and vocabulary, so that the one command remakes what is shipped."""
     recipe, folder = RECIPES[name], DATA / name
-    assert json.loads((folder / "recipe.json").read_text()) == json.loads(json.dumps(asdict(recipe)))
-    config, tokenizer = json.loads((folder / "config.json").read_text()), models.load_tokenizer(str(folder))
+    assert json.loads((folder / "recipe.json").read_text(encoding="utf-8")) == json.loads(json.dumps(asdict(recipe)))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    tokenizer = models.load_tokenizer(str(folder))
     names = {
         "hidden_size": recipe.hidden_size,
         "intermediate_size": recipe.intermediate_size,

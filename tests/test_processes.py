@@ -76,12 +76,12 @@ def script(out: Path, kind: str) -> None:
 
 def launch(out: Path, kind: str, *launcher: str) -> subprocess.Popen:
     command = [sys.executable, *launcher, __file__, str(out), kind]
-    log = (out.parent / f"{out.name}.txt").open("a")
+    log = (out.parent / f"{out.name}.txt").open("a", encoding="utf-8")
     return subprocess.Popen(command, env=ENVIRONMENT, stdout=log, stderr=log, start_new_session=True)
 
 
 def finish(process: subprocess.Popen, out: Path) -> None:
-    assert process.wait(timeout=600) == 0, (out.parent / f"{out.name}.txt").read_text()[-3000:]
+    assert process.wait(timeout=600) == 0, (out.parent / f"{out.name}.txt").read_text(encoding="utf-8")[-3000:]
 
 
 def adapter(folder: Path) -> dict[str, torch.Tensor]:
@@ -129,6 +129,19 @@ def test_two_processes_judge_as_one_does(alone, pair):
         one, two = (read_json(out / "results" / name) for out in (alone, pair))
         assert one["outcomes"] == two["outcomes"], name
         assert "2 processes" in two["machine"] and "processes" not in one["machine"]
+
+
+def test_a_rank_that_no_launcher_gave_is_ignored_and_said_once():
+    """As a shell of a cluster's job leaves them; the children of this process do not see them either."""
+    code = "import os; from r3lib import models\nfor _ in 1, 2: print(models.processes().num_processes, *os.environ)"
+    stray = {"LOCAL_RANK": "0", "RANK": "1", "WORLD_SIZE": "2"}
+    alone = {name: value for name, value in ENVIRONMENT.items() if name != "MASTER_ADDR"}
+    done = subprocess.run([sys.executable, "-c", code], env=alone | stray, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("RANK, LOCAL_RANK, WORLD_SIZE: set, but no launcher runs; this is one process.") == 1
+    for line in done.stdout.splitlines():
+        count, *names = line.split()
+        assert count == "1" and not stray.keys() & set(names)
 
 
 def test_processes_that_cannot_share_a_step_are_told(monkeypatch, tmp_path):

@@ -156,7 +156,7 @@ def test_the_fingerprint_sees_weights_tokenizer_and_template(brief, tmp_path):
     for name in ("model.safetensors", "tokenizer.json", "chat_template.jinja", "config.json"):
         (folder / name).write_bytes((folder / name).read_bytes() + b" ")
         seen.add(models.fingerprint(profile))
-    (folder / "README.md").write_text("another card")
+    (folder / "README.md").write_text("another card", encoding="utf-8")
     assert len(seen) == 5 and models.fingerprint(profile) in seen
 
 
@@ -239,7 +239,7 @@ def test_a_folder_without_a_record_is_nothing_to_use(brief, tmp_path):
     (folder / ".lock").touch()
     assert record.why_not(folder, made, record.FAILURES) is None
     assert record.reusable(folder, made, record.FAILURES) is False
-    (folder / "state.json").write_text("{}")
+    (folder / "state.json").write_text("{}", encoding="utf-8")
     assert record.why_not(folder, made, record.FAILURES) == "was made before records were kept"
 
 
@@ -400,7 +400,7 @@ try:
 except R3Error as error:
     print(error)
 """
-        told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        told = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
     assert (
         told.returncode == 0 and "Another run is at work in" in told.stdout and "choose another folder" in told.stdout
     )
@@ -416,12 +416,12 @@ def test_the_commit_has_a_mark_where_the_tree_differs(tmp_path, monkeypatch):
 
     git("init", "-q")
     (tmp_path / "r3lib").mkdir()
-    (tmp_path / "r3lib" / "a.py").write_text("1")
+    (tmp_path / "r3lib" / "a.py").write_text("1", encoding="utf-8")
     git("add", ".")
     git("commit", "-qm", "one")
     clean = record.commit()
     (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "x").write_text("1")
+    (tmp_path / "results" / "x").write_text("1", encoding="utf-8")
     assert record.commit() == clean and "dirty" not in clean
-    (tmp_path / "r3lib" / "a.py").write_text("2")
+    (tmp_path / "r3lib" / "a.py").write_text("2", encoding="utf-8")
     assert record.commit() == clean + "-dirty"

@@ -96,7 +96,7 @@ def test_a_run_without_failures_has_no_leak_rate(results):
 def test_summary_csv_round_trips(results, tmp_path):
     runs = report.collect(results)
     report.write_summary(runs, tmp_path / "summary.csv")
-    with (tmp_path / "summary.csv").open() as file:
+    with (tmp_path / "summary.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == report.COLUMNS
     assert len(rows) == len(report.summary_rows(runs))
@@ -152,7 +152,7 @@ def test_table_and_page_show_every_arm(results):
     assert all(label in text for label in (*dict(report.ROWS), report.LEAK))
     assert "seeds 0, 1" in text and "400 test problems" in text
     page.one_run("t & u", runs, results, stored=runs)
-    text = (results / "report.html").read_text()
+    text = (results / "report.html").read_text(encoding="utf-8")
     assert text.count("<img") == 1 and text.count("<h4") == 4 and "<title>t &amp; u</title>" in text
     assert text.count("trained: own reflection − blind retry") == 2, "its own table and the stored runs'"
     assert (results / "arms.png").read_bytes()[:4] == b"\x89PNG"
@@ -205,19 +205,19 @@ def test_a_table_in_markdown_and_in_a_terminal():
 
 def test_insert_replaces_only_the_marked_part(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("a\n<!-- x:start -->\nold\n<!-- x:end -->\nb\n")
+    page.write_text("a\n<!-- x:start -->\nold\n<!-- x:end -->\nb\n", encoding="utf-8")
     report.insert(page, "x", r"new \1 text")
     report.insert(page, "x", r"new \1 text")
-    assert page.read_text() == "a\n<!-- x:start -->\nnew \\1 text\n<!-- x:end -->\nb\n"
+    assert page.read_text(encoding="utf-8") == "a\n<!-- x:start -->\nnew \\1 text\n<!-- x:end -->\nb\n"
     with pytest.raises(R3Error, match="y:start"):
         report.insert(page, "y", "")
 
 
 def test_damaged_or_absent_results_say_what_to_do(results, tmp_path):
-    with pytest.raises(R3Error, match="make reproduce"):
+    with pytest.raises(R3Error, match="`r3 reproduce`"):
         report.collect(tmp_path / "nothing")
     path = outcomes_path(results / "seed0", True, 1.0)
-    path.write_text(path.read_text()[:100])
+    path.write_text(path.read_text(encoding="utf-8")[:100], encoding="utf-8")
     with pytest.raises(R3Error, match="delete it"):
         report.collect(results)
 

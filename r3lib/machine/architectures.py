@@ -55,7 +55,7 @@ class Family(NamedTuple):
         if self.template:
             tokenizer.chat_template = (
                 Path(trl.__file__).parent / "chat_templates" / f"{self.template}.jinja"
-            ).read_text()
+            ).read_text(encoding="utf-8")
             new = sorted(set(MARKERS.findall(tokenizer.chat_template)) - tokenizer.get_vocab().keys())
             tokenizer.add_special_tokens({"additional_special_tokens": new})
             tokenizer.bos_token = tokenizer.eos_token

@@ -16,12 +16,23 @@ os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
 from r3lib.config import ARMS, check_seed
 from r3lib.files import R3Error, writing
+from r3lib.machine import terminal
 from r3lib.machine.profiles import JOBS, PROFILES, assignments, override, profile
 from r3lib.problems import splits
 
+EXAMPLES = {
+    "reproduce": "--task function_calling --seed 1",
+    "experiment": "--task countdown --arms r3 first --seeds 0 1 2",
+    "report": "",
+    "nano": "--model r3-pico --out runs",
+    "readiness": "",
+    "fetch": "smollm2",
+    "doctor": "",
+}
+
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="r3lib", description=sys.modules["r3lib"].__doc__)
+    top = argparse.ArgumentParser(prog="r3", description=sys.modules["r3lib"].__doc__)
     commands = top.add_subparsers(dest="command", required=True)
     reproduce = commands.add_parser("reproduce", help="one seed, start to end, with table, plots and an HTML page")
     experiment = commands.add_parser("experiment", help="several seeds into results/, as the README's tables have them")
@@ -79,6 +90,8 @@ def parser() -> argparse.ArgumentParser:
     course.add_argument("--out", type=Path, default=Path("course"))
     course.add_argument("--insert", action="store_true", help="put notebooks/exercises/ into the notebooks instead")
     commands.add_parser("doctor", help="what this machine can run, with which profile, and what is in the way")
+    for name, command in commands.choices.items():
+        command.epilog = f"example: r3 {name} {EXAMPLES[name]}".rstrip()
     return top
 
 
@@ -124,6 +137,7 @@ def _terminate(*_) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status (0 done, 1 something the user can put right, 130 or 143 interrupted)."""
+    terminal.show_all()
     options = parser().parse_args(arguments)
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""What each command of `python -m r3lib` does. Only those that run a model import torch, each for itself."""
+"""What each command of `r3` does. Only those that run a model import torch, each for itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from r3lib import config
-from r3lib.files import RESULTS, ROOT, R3Error, write_json
+from r3lib.files import DATA, RESULTS, ROOT, R3Error, write_json
 from r3lib.machine.profiles import PARTNERS, assignments, override, profile
 from r3lib.pages import card, page, report, tables
 from r3lib.problems import splits
@@ -45,12 +45,15 @@ def reproduce(options: argparse.Namespace) -> None:
     stored_folder = RESULTS / task.name / chosen.name
     stored = report.collect(stored_folder) if stored_folder.exists() else None
     page.one_run(f"R3, {task.name}", runs, out, stored)
-    print("\n" + tables.plain(report.table(runs, chosen.temperature)))
-    if stored:
-        print("\nThe stored runs beside it:\n" + tables.plain(report.table(stored, chosen.temperature)))
-    print(f"\nTables, plots and conversations: {out / 'report.html'}\nAdapter and its card: {adapter}")
-    if options.push_to_hub:
-        print(f"On the hub: {card.push(adapter, options.push_to_hub)}")
+    told = f"\nTables, plots and conversations: {out / 'report.html'}\nAdapter and its card: {adapter}"
+    try:
+        if options.push_to_hub:
+            told += f"\nOn the hub: {card.push(adapter, options.push_to_hub)}"
+    finally:  # pushed before anything can go wrong with the printing, and printed though the hub be out of reach
+        print("\n" + tables.plain(report.table(runs, chosen.temperature)))
+        if stored:
+            print("\nThe stored runs beside it:\n" + tables.plain(report.table(stored, chosen.temperature)))
+        print(told)
 
 
 def experiment_(options: argparse.Namespace) -> None:
@@ -84,7 +87,7 @@ def nano(options: argparse.Namespace) -> None:
     held_out = splits.countdown_keys()
     out = options.out / options.model
     train(RECIPES[options.model], out, held_out)
-    print(f"The model is in {out}. To use it: cp -r {out}/. data/{options.model}/ && make readiness")
+    print(f"The model is in {out}. To use it: copy what is there to {DATA / options.model}, then `r3 readiness`.")
 
 
 def readiness_(_: argparse.Namespace) -> None:
@@ -116,7 +119,7 @@ def fetch_(_: argparse.Namespace) -> None:
     from r3lib.machine import fetch
 
     folder = fetch.smollm2()
-    print(f"The model is in {folder}. To use it: R3_PROFILE=smol python -m r3lib reproduce")
+    print(f"The model is in {folder}. To use it: r3 reproduce --profile smol")
 
 
 def course_(options: argparse.Namespace) -> None:

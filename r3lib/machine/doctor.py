@@ -10,15 +10,18 @@ import importlib.metadata
 import os
 import platform
 import shutil
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import huggingface_hub
+import psutil
 import torch
 
+from r3lib import record
 from r3lib.config import Profile
 from r3lib.files import ROOT
-from r3lib.machine import families
+from r3lib.machine import families, terminal
 from r3lib.machine.profiles import PROFILES
 from r3lib.record import PACKAGES
 
@@ -42,13 +45,12 @@ class Machine(NamedTuple):
 
 def machine() -> Machine:
     """The machine this runs on."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
     cache = Path(huggingface_hub.constants.HF_HUB_CACHE)
     there = next(folder for folder in (cache, *cache.parents) if folder.exists())
     here = torch.cuda.is_available()
     return Machine(
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        memory=memory / GB,
+        memory=psutil.virtual_memory().total / GB,
         disk=shutil.disk_usage(there).free / GB,
         gpu=torch.cuda.get_device_name() if here else None,
         gpu_memory=torch.cuda.mem_get_info()[0] / GB if here else 0.0,
@@ -95,7 +97,7 @@ def obstacles(profile: Profile, here: Machine) -> list[str]:
                 "`micro_batch`"
             )
         if not (Path(profile.model) / "config.json").exists():
-            out.append("its model is not here yet: `python -m r3lib fetch smollm2`")
+            out.append("its model is not here yet: `r3 fetch smollm2`")
         return out
     if here.gpu is None:
         if here.driver and here.cuda is None:
@@ -130,14 +132,25 @@ def best(here: Machine) -> Profile:
     return fits[-1] if fits else PROFILES["nano"]
 
 
+def kit() -> str:
+    """Where this code is from, a checkout or an installed package, and where its data are, if elsewhere."""
+    code = Path(__file__).resolve().parents[2]
+    if (code / "pyproject.toml").exists():
+        own = f"checkout {code}, commit {record.commit()}"
+    else:
+        own = f"installed package, r3lib {importlib.metadata.version('r3lib')} in {code}"
+    return own if code == ROOT else f"{own}; data and results in {ROOT}"
+
+
 def text(here: Machine) -> str:
-    """The report that `python -m r3lib doctor` prints."""
+    """The report that `r3 doctor` prints."""
     gpu = f"{here.gpu}, {here.gpu_memory:.1f} GB free" if here.gpu else "no GPU that torch can use"
     lines = [
         f"machine   {here.cores} cores, {here.memory:.1f} GB of memory, {gpu}, {here.disk:.0f} GB of disk",
         f"software  python {platform.python_version()}, "
         + ", ".join(f"{name} {importlib.metadata.version(name)}" for name in (*PACKAGES, "accelerate")),
-        f"kit       {ROOT}",
+        f"kit       {kit()}",
+        f"output    {terminal.kind()}, encoding {sys.stdout.encoding}",
         "",
     ]
     for profile in PROFILES.values():
@@ -148,10 +161,10 @@ def text(here: Machine) -> str:
         )
         lines += [f"{'':12}- {reason}" for reason in reasons]
     chosen = best(here)
-    prefix = "" if chosen.name == "nano" else f"R3_PROFILE={chosen.name} "
+    choice = "" if chosen.name == "nano" else f" --profile {chosen.name}"
     lines += [
         "",
         "The sums are in r3lib/machine/families.py; nothing estimated was measured.",
-        f"Use the profile {chosen.name}: {prefix}make reproduce",
+        f"Use the profile {chosen.name}: r3 reproduce{choice}",
     ]
     return "\n".join(lines)

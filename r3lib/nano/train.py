@@ -1,4 +1,4 @@
-"""The recipe of r3-nano: from nothing to a hub-format checkpoint in one command (`make nano`).
+"""The recipe of r3-nano: from nothing to a hub-format checkpoint in one command (`r3 nano`).
 
 A Qwen2-architecture causal LM learns the texts of `r3lib.nano.corpus` in float32 on the CPU (or a GPU where there is
 one): matrices by Muon, everything else by AdamW. Seven phases, each with its own texts and its own ramp of the learning
@@ -331,7 +331,7 @@ def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 30
             optimizer.load_state_dict(saved)
         seen, step, at, taken = state["seen"], state["step"], state["phase"], state["taken"]
     rewind(out / "log.jsonl", step)
-    log = (out / "log.jsonl").open("a")
+    log = (out / "log.jsonl").open("a", encoding="utf-8")
     saved_at = started = time.monotonic()
     total = sum(phase.tokens for phase in recipe.phases)
     bar = tqdm(total=total, initial=seen, unit="tok", unit_scale=True, desc=out.name, mininterval=5)
@@ -388,5 +388,5 @@ def train(recipe: Recipe, out: Path, held_out: set, checkpoint_every: float = 30
             )
             partial.replace(checkpoint)
     model.to(torch.bfloat16).save_pretrained(out)
-    (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n")
+    (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n", encoding="utf-8")
     checkpoint.unlink(missing_ok=True)

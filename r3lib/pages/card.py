@@ -11,7 +11,6 @@ from pathlib import Path
 
 import huggingface_hub
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
 from r3lib.config import Profile
 from r3lib.files import DATA, R3Error, read_json, whole, write_text
@@ -114,10 +113,11 @@ def push(adapter: Path, name: str) -> str:
             commit_message="Weights and results of the R3 kit",
             ignore_patterns=["training_args.bin"],  # names folders of this machine
         )
-    except (HFValidationError, LocalTokenNotFoundError, HfHubHTTPError, OSError) as error:
+    except Exception as error:  # the hub's, the system's, and those of whichever network library the hub's client uses
         raise R3Error(
-            f"Cannot push to {name} ({type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}). Sign "
-            "in with `hf auth login` and a token that may write, check the name (OWNER/NAME) and the network, and run "
-            f"the same command again: nothing is trained twice. The adapter is in {adapter}."
+            f"Cannot push to {name} ({type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}); the "
+            f"adapter and its card are kept in {adapter}: check the name (OWNER/NAME) and the network, sign in with "
+            f'`hf auth login` and a token that may write, and repeat with `hf upload {name} "{adapter}" . '
+            "--exclude training_args.bin`."
         ) from error
     return f"https://huggingface.co/{name}"

@@ -119,7 +119,7 @@ def difference(a: list[Run], b: list[Run], temperature: float, arm: str, other: 
     seeds = [{r.record["seed"] for r in runs if r.record["temperature"] == temperature} for runs in (a, b)]
     if not (both := seeds[0] & seeds[1]):
         ours, theirs = map(sorted, seeds)
-        raise R3Error(f"Seeds {ours} cannot be paired with seeds {theirs}; run `make experiments` to its end.")
+        raise R3Error(f"Seeds {ours} cannot be paired with seeds {theirs}; run `r3 experiment --all` to its end.")
     a, b = ([r for r in runs if r.record["seed"] in both] for runs in (a, b))
     return _hundred(paired_difference(_own(a, temperature, arm), _own(b, temperature, other)))
 

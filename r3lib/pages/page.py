@@ -1,4 +1,4 @@
-"""Every table, plot and page from the results files: what `make report` does. Nothing here runs a model."""
+"""Every table, plot and page from the results files: what `r3 report` does. Nothing here runs a model."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def collect(folder: Path) -> list[Run]:
     """All runs below `folder`, in a fixed order. Raises R3Error if there are none or one is damaged."""
     paths = sorted(p for p in Path(folder).rglob("*.json") if re.match(r"(vanilla|trained)-T", p.name))
     if not paths:
-        raise R3Error(f"There are no results in {folder}; run `make reproduce` first.")
+        raise R3Error(f"There are no results in {folder}; run `r3 reproduce` first.")
     return [_run(path) for path in paths]
 
 
