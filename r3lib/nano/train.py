@@ -104,9 +104,9 @@ SAID = dict(checks=(0.26, 0.06))
 SECOND = Recipe(
     start="r3-nano",
     phases=(
-        Phase(5_000_000, 0.6, Habits(drills=0.05, firsts=0.4, thought=0.6, **SAID), 0.03),
-        Phase(7_000_000, 0.6, Habits(firsts=0.35, thought=0.5, **SAID), 0.03),
-        Phase(5_000_000, 0.4, Habits(firsts=0.25, thought=0.4, **SAID), 0.03),
+        Phase(3_500_000, 0.6, Habits(drills=0.05, firsts=0.4, thought=0.6, **SAID), 0.03),
+        Phase(5_000_000, 0.6, Habits(firsts=0.35, thought=0.5, **SAID), 0.03),
+        Phase(3_500_000, 0.4, Habits(firsts=0.25, thought=0.4, **SAID), 0.03),
     ),
     bfloat16=True,
 )
