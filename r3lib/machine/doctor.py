@@ -17,7 +17,7 @@ import huggingface_hub
 import torch
 
 from r3lib.config import Profile
-from r3lib.files import ROOT
+from r3lib.files import HOME, INSTALLED, ROOT
 from r3lib.machine import families
 from r3lib.machine.profiles import PROFILES
 from r3lib.record import PACKAGES
@@ -137,7 +137,7 @@ def text(here: Machine) -> str:
         f"machine   {here.cores} cores, {here.memory:.1f} GB of memory, {gpu}, {here.disk:.0f} GB of disk",
         f"software  python {platform.python_version()}, "
         + ", ".join(f"{name} {importlib.metadata.version(name)}" for name in (*PACKAGES, "accelerate")),
-        f"kit       {ROOT}",
+        f"kit       {ROOT}; writes to {HOME}",
         "",
     ]
     for profile in PROFILES.values():
@@ -152,6 +152,6 @@ def text(here: Machine) -> str:
     lines += [
         "",
         "The sums are in r3lib/machine/families.py; nothing estimated was measured.",
-        f"Use the profile {chosen.name}: {prefix}make reproduce",
+        f"Use the profile {chosen.name}: {prefix}{'python -m r3lib' if INSTALLED else 'make'} reproduce",
     ]
     return "\n".join(lines)
