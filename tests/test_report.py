@@ -214,7 +214,7 @@ def test_insert_replaces_only_the_marked_part(tmp_path):
 
 
 def test_damaged_or_absent_results_say_what_to_do(results, tmp_path):
-    with pytest.raises(R3Error, match="make reproduce"):
+    with pytest.raises(R3Error, match="r3lib reproduce"):
         report.collect(tmp_path / "nothing")
     path = outcomes_path(results / "seed0", True, 1.0)
     path.write_text(path.read_text()[:100])
