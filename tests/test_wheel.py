@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -13,8 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from r3lib import files, record
+from r3lib import files, models, record
 from r3lib.files import ROOT
+from r3lib.machine import commands
+from r3lib.measure import readiness
+from r3lib.nano import train
 from r3lib.pages import report
 
 LIMIT = 45e6  # bytes of the wheel
@@ -139,6 +143,23 @@ def test_a_card_in_a_home_of_its_own_is_a_copy(tmp_path, monkeypatch):
         report.insert(card, "readiness", text)
     assert "two\n<!-- readiness:end -->" in (tmp_path / "data/r3-nano/README.md").read_text()
     assert card.read_text() == before
+
+
+def test_readiness_and_a_new_model_are_the_readers_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(commands, "HOME", tmp_path)
+    monkeypatch.setattr(commands, "INSTALLED", True)
+    monkeypatch.setattr(commands.report, "insert", lambda *_: None)
+    monkeypatch.setattr(models, "load", lambda profile: (None, None))
+    for name in ("measure", "repairs"):
+        monkeypatch.setattr(readiness, name, lambda *_: {"right": 1})
+    for name in ("table", "repairs_table"):
+        monkeypatch.setattr(readiness, name, lambda _: "")
+    commands.readiness_(None)
+    made = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.json")}
+    assert made >= {f"data/{name}/readiness.json" for name in ("r3-nano", "r3-pico", "r3-nano-calls")}
+    monkeypatch.setattr(train, "train", lambda *_: None)
+    commands.nano(argparse.Namespace(model="r3-pico", out=Path("runs")))
+    assert capsys.readouterr().out.endswith("To use it: --profile nano:runs/r3-pico\n")
 
 
 @pytest.mark.parametrize("origin", [None, {}, {"vcs_info": {"vcs": "git", "commit_id": "0123456789abcdef"}}])
