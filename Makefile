@@ -12,7 +12,7 @@ JOBS ?= 2# processes that run the tests, of one thread each
 export MALLOC_MMAP_THRESHOLD_ = 1073741824
 export MALLOC_TRIM_THRESHOLD_ = 1073741824
 
-.PHONY: reproduce test lab course experiments report nano readiness bench mutants lock clean
+.PHONY: reproduce test lab course experiments report nano readiness bench mutants lock url clean
 
 reproduce: $(VENV)/.core
 	$(RUN) -m r3lib reproduce --task $(EXPERIMENT) --seed $(SEED)
@@ -61,6 +61,9 @@ lock:
 	.lock-venv/bin/pip install ".[notebooks,test]"
 	(echo "# Exact versions for everything, notebooks and tests too, made by \`make lock\`."; .lock-venv/bin/pip freeze --all --exclude r3lib --exclude pip) > requirements-all.lock
 	rm -r .lock-venv
+
+url:
+	$(PYTHON) .ci/url.py $(URL)
 
 clean:
 	rm -rf $(VENV) runs

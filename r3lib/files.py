@@ -14,14 +14,28 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-ROOT = Path(os.environ.get("R3_HOME", Path(__file__).resolve().parent.parent))
+PACKAGE = Path(__file__).resolve().parent
+INSTALLED = (PACKAGE / "data").is_dir()  # a wheel carries data and results inside the package; a checkout, beside it
+ROOT = PACKAGE if INSTALLED else PACKAGE.parent  # what is read
+HOME = Path(os.environ.get("R3_HOME") or (Path.cwd() if INSTALLED else ROOT)).resolve()  # what is written
 DATA = ROOT / "data"
-RESULTS = ROOT / "results"
+RESULTS = HOME / "results"
 CACHE = Path(os.environ.get("R3_CACHE") or Path.home() / ".cache" / "r3lib")  # models that were fetched
 
 
 class R3Error(Exception):
     """Something the user can put right; the message is one sentence that says how. The command line prints only it."""
+
+
+def results(task: str, profile: str) -> Path:
+    """The results of a task and a profile: the reader's own, else those that came with the kit."""
+    own, kit = (home / "results" / task / profile for home in (HOME, ROOT))
+    return own if own.exists() else kit
+
+
+def restore(path: str | Path) -> str:
+    """What brings a file of the kit back."""
+    return "`pip install --force-reinstall --no-deps` of the kit" if INSTALLED else f"`git checkout -- {path}`"
 
 
 @contextmanager
@@ -111,7 +125,7 @@ def read_jsonl(path: Path) -> list[dict]:
 
 
 def _read(path: Path, parse: Callable[[str], Any]) -> Any:
-    remedy = f"run the step that makes it, or restore it with `git checkout -- {path}`"
+    remedy = f"run the step that makes it, or restore it with {restore(path)}"
     try:
         return parse(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:

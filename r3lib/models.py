@@ -51,7 +51,7 @@ def load(profile: Profile, adapter: Path | None = None) -> tuple[PreTrainedModel
     if folder.is_absolute() and not (folder / "config.json").exists():
         known = {
             files.CACHE: "`r3 fetch smollm2` brings it",
-            files.DATA: "`git checkout -- data` restores it, `r3 nano` trains it anew",
+            files.DATA: f"{files.restore('data')} restores it, `r3 nano` trains it anew",
         }
         raise R3Error(f"There is no model in {folder}; {known.get(folder.parent, 'check the path')}.")
     if torch.cuda.is_available() and profile.dtype == "bfloat16" and not torch.cuda.is_bf16_supported(False):
@@ -85,7 +85,7 @@ def load(profile: Profile, adapter: Path | None = None) -> tuple[PreTrainedModel
         if "configuration class" in str(error):
             advice = "It is no causal language model (it may read pictures); choose one of text alone."
         elif folder.is_absolute():
-            advice = "Restore it with `git checkout -- data`."
+            advice = f"Restore it with {files.restore('data')}."
         raise R3Error(
             f"Cannot load {profile.model} ({type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}). "
             + advice

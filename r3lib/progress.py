@@ -7,7 +7,6 @@ import math
 import shutil
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +23,7 @@ class Progress(TrainerCallback):
     watch: what a line has besides, from the model as the step left it.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        rollout: Any = None,
-        wrong: float = 0.0,
-        patience: int = 5,
-        watch: Callable[[Any], dict[str, float]] | None = None,
-    ):
+    def __init__(self, path: Path, rollout: Any = None, wrong: float = 0.0, patience: int = 5, watch: Any = None):
         self.path, self.rollout, self.wrong, self.patience, self.watch = path, rollout, wrong, patience, watch
         self.silent, self.before, self.tokens = 0, time.monotonic(), 0.0
         self.bar: tqdm | None = None

@@ -7,6 +7,7 @@ settings that matter for the artifact must agree; commit, packages and machine a
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import platform
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ import torch
 
 from r3lib import models
 from r3lib.config import Profile
-from r3lib.files import ROOT, R3Error, fingerprint, read_json
+from r3lib.files import INSTALLED, ROOT, R3Error, fingerprint, read_json
 from r3lib.tasks import Task
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets")
@@ -59,7 +60,10 @@ def make(task: Task, profile: Profile, seed: int, **what) -> dict:
 
 
 def commit() -> str:
-    """The code's commit, with "-dirty" where the library or its data differ from it; "unknown" outside a checkout."""
+    """The code's commit, with "-dirty" where the library or its data differ from it; "unknown" if nothing tells it."""
+    if INSTALLED:  # git would answer for the project whose environment this is
+        origin = importlib.metadata.distribution("r3lib").read_text("direct_url.json") or "{}"
+        return json.loads(origin).get("vcs_info", {}).get("commit_id", "unknown")[:7]
 
     def git(*words: str) -> str:
         try:

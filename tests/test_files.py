@@ -180,7 +180,7 @@ def load(folder: Path, **options):
 
 
 def test_a_missing_model_is_told(tmp_path):
-    for folder, advice in ((tmp_path, "check the path"), (DATA, "`r3 nano`"), (CACHE, "fetch smollm2")):
+    for folder, advice in ((tmp_path, "check the path"), (DATA, "git checkout.*`r3 nano`"), (CACHE, "fetch smollm2")):
         with pytest.raises(R3Error, match=f"no model in .*{advice}"):
             load(folder / "none")
 

@@ -25,7 +25,7 @@ def here(tmp_path, monkeypatch, small):
     """Jobs of a few seconds, below a folder of their own."""
     tiny = dataclasses.replace(small, train_problems=24, test_problems=4, failure_samples=1)
     monkeypatch.setattr(schedule, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(schedule, "ROOT", tmp_path)
+    monkeypatch.setattr(schedule, "HOME", tmp_path)
     monkeypatch.setattr(schedule, "profile", lambda name, task="countdown": tiny)
     monkeypatch.setattr(probes, "TEMPERATURES", ())
     monkeypatch.setattr(controls, "SAMPLES", 2)

@@ -27,6 +27,7 @@ EXAMPLES = {
     "nano": "--model r3-pico --out runs",
     "readiness": "",
     "fetch": "smollm2",
+    "course": "--out course",
     "doctor": "",
 }
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 from pathlib import Path
 
 from r3lib import config
-from r3lib.files import DATA, RESULTS, ROOT, R3Error, write_json
+from r3lib.files import DATA, HOME, INSTALLED, RESULTS, ROOT, R3Error, results, write_json
 from r3lib.machine.profiles import PARTNERS, assignments, override, profile
 from r3lib.pages import card, page, report, tables
 from r3lib.problems import splits
 
-README = ROOT / "README.md"
+README = HOME / "README.md"
 
 
 def reproduce(options: argparse.Namespace) -> None:
@@ -42,7 +43,7 @@ def reproduce(options: argparse.Namespace) -> None:
     runs = report.collect(out)
     report.write_summary(runs, out / "summary.csv")
     card.write_card(adapter, chosen, runs, options.push_to_hub)
-    stored_folder = RESULTS / task.name / chosen.name
+    stored_folder = results(task.name, chosen.name)
     stored = report.collect(stored_folder) if stored_folder.exists() else None
     page.one_run(f"R3, {task.name}", runs, out, stored)
     told = f"\nTables, plots and conversations: {out / 'report.html'}\nAdapter and its card: {adapter}"
@@ -70,11 +71,15 @@ def experiment_(options: argparse.Namespace) -> None:
 
 
 def report_(_: argparse.Namespace) -> None:
-    """Rebuild every table and plot from results/."""
+    """Rebuild every table and plot from results/, which begins as a copy of what came with an installed kit."""
+    if not RESULTS.exists() and RESULTS != ROOT / "results":
+        whole = RESULTS.with_name(".results")  # so that a copy that is interrupted is not taken for all
+        shutil.rmtree(whole, ignore_errors=True)
+        shutil.copytree(ROOT / "results", whole).rename(RESULTS)
     page.rebuild(RESULTS, README, ROOT / "benchmarks" / "results" / "reproduce.json")
     print(
-        f"Wrote {RESULTS / 'report.html'}, {RESULTS / 'summary.csv'}, and the tables and plots beside the results; "
-        "README.md is up to date."
+        f"Wrote {RESULTS / 'report.html'}, {RESULTS / 'summary.csv'}, and the tables and plots beside the results"
+        + ("; README.md is up to date." if README.exists() else ".")
     )
 
 
@@ -87,7 +92,8 @@ def nano(options: argparse.Namespace) -> None:
     held_out = splits.countdown_keys()
     out = options.out / options.model
     train(RECIPES[options.model], out, held_out)
-    print(f"The model is in {out}. To use it: copy what is there to {DATA / options.model}, then `r3 readiness`.")
+    use = f"--profile nano:{out}" if INSTALLED else f"copy what is there to {DATA / options.model}, then `r3 readiness`"
+    print(f"The model is in {out}. To use it: {use}.")
 
 
 def readiness_(_: argparse.Namespace) -> None:
@@ -105,12 +111,12 @@ def readiness_(_: argparse.Namespace) -> None:
             model, tokenizer = models.load(variant)
             measured[precision] = readiness.measure(model, tokenizer, splits.task(name), given(500), variant)
         folder = Path(chosen.model)
-        write_json(folder / "readiness.json", measured)
+        write_json(HOME / "data" / folder.name / "readiness.json", measured)
         report.insert(folder / "README.md", "readiness", readiness.table(measured))
         print(f"{folder.name}, {name}\n" + tables.plain(readiness.table(measured)))
         if kind == second:
             found = readiness.repairs(model, tokenizer, splits.problems(splits.task(name), "validation", 500), variant)
-            write_json(folder / "repairs.json", found)
+            write_json(HOME / "data" / folder.name / "repairs.json", found)
             report.insert(folder / "README.md", "repairs", readiness.repairs_table(found))
 
 

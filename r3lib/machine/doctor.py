@@ -20,7 +20,7 @@ import torch
 
 from r3lib import record
 from r3lib.config import Profile
-from r3lib.files import ROOT
+from r3lib.files import HOME, ROOT
 from r3lib.machine import families, terminal
 from r3lib.machine.profiles import PROFILES
 from r3lib.record import PACKAGES
@@ -149,7 +149,7 @@ def text(here: Machine) -> str:
         f"machine   {here.cores} cores, {here.memory:.1f} GB of memory, {gpu}, {here.disk:.0f} GB of disk",
         f"software  python {platform.python_version()}, "
         + ", ".join(f"{name} {importlib.metadata.version(name)}" for name in (*PACKAGES, "accelerate")),
-        f"kit       {kit()}",
+        f"kit       {kit()}; writes to {HOME}",
         f"output    {terminal.kind()}, encoding {sys.stdout.encoding}",
         "",
     ]

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from r3lib import models
 from r3lib.config import ARMS, R3, Profile
-from r3lib.files import RESULTS, ROOT, R3Error, read_json
+from r3lib.files import HOME, RESULTS, R3Error, read_json
 from r3lib.machine import experiment
 from r3lib.machine.profiles import PARTNERS, override, profile
 from r3lib.measure import controls, probes
@@ -39,7 +39,7 @@ class Job(NamedTuple):
     @property
     def work(self) -> Path:
         """Where its failure set, checkpoints and adapters lie, for all arms of this seed."""
-        return ROOT / "runs" / self.task / profile(self.profile).name / f"seed{self.seed}"
+        return HOME / "runs" / self.task / profile(self.profile).name / f"seed{self.seed}"
 
 
 def everything(name: str, seeds: list[int]) -> list[Job]:

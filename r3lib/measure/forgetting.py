@@ -14,7 +14,7 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from r3lib.config import Profile
-from r3lib.files import DATA, R3Error, write_text
+from r3lib.files import DATA, HOME, R3Error, write_text
 from r3lib.measure.stats import paired_difference
 from r3lib.pages import tables
 from r3lib.problems import splits
@@ -39,7 +39,7 @@ def write_held_out(count: int = 200) -> None:
     """Make data/harness/held_out-*.jsonl again."""
     for name in ("r3-nano", "r3-nano-calls"):
         lines = (json.dumps({"text": text}, ensure_ascii=False) for text in held_out(name, count))
-        write_text(FOLDER / f"held_out-{name}.jsonl", "\n".join(lines) + "\n")
+        write_text(HOME / "data" / "harness" / f"held_out-{name}.jsonl", "\n".join(lines) + "\n")
 
 
 def judge(

@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 from safetensors import safe_open
 
+from r3lib import files
 from r3lib.config import ARMS, R3
-from r3lib.files import DATA, RESULTS, R3Error, read_json
+from r3lib.files import DATA, R3Error, read_json
 from r3lib.measure.stats import mean_interval, paired_difference, pass_and_cost
 from r3lib.pages import paper, report
 from r3lib.pages.report import Run, matrix
@@ -34,14 +35,15 @@ Row = tuple[str, float, float, float]  # label, mean, low, high: points
 Point = tuple[float, float, float, float]  # tokens a problem, or temperature; %, low, high
 
 
-def _folders(task: str, profile: str, results: Path) -> dict[str, Path]:
-    """Where the runs of every arm that was trained lie."""
+def _folders(task: str, profile: str, results: Path | None) -> dict[str, Path]:
+    """Where the runs of every arm that was trained lie, in a results folder, else in that of `files.results`."""
+    results = results or files.results(task, profile).parents[1]
     others = {arm: results / "arms" / task / profile / arm for arm in ARMS if arm != R3.name}
     found = {R3.name: results / task / profile, **others}
     return {arm: folder for arm, folder in found.items() if folder.exists()}
 
 
-def load(task: str, profile: str, results: Path = RESULTS) -> dict[str, list[Run]]:
+def load(task: str, profile: str, results: Path | None = None) -> dict[str, list[Run]]:
     """The runs of every arm that was trained, "vanilla" first: arm -> one run a seed and temperature."""
     out: dict[str, list[Run]] = {"vanilla": []}
     for arm, folder in _folders(task, profile, results).items():
@@ -50,13 +52,13 @@ def load(task: str, profile: str, results: Path = RESULTS) -> dict[str, list[Run
     return out
 
 
-def logs(task: str, profile: str, results: Path = RESULTS) -> dict[str, list[list[dict]]]:
+def logs(task: str, profile: str, results: Path | None = None) -> dict[str, list[list[dict]]]:
     """The training logs of every arm that was run: arm -> log of each seed, a list of steps."""
     folders = _folders(task, profile, results)
     return {arm: [*report.training_logs(folder).values()] for arm, folder in folders.items()}
 
 
-def first_turns(task: str, profile: str, results: Path = RESULTS) -> dict[str, list[Point]]:
+def first_turns(task: str, profile: str, results: Path | None = None) -> dict[str, list[Point]]:
     """How likely words before the first answer are, after each step (`r3lib.measure.mode`), for `plots.curves`.
 
     {"trained with ARM: …": [(step, mean of the seeds in percent, lowest seed, highest seed)]}; empty if no log has it.
@@ -72,7 +74,7 @@ def first_turns(task: str, profile: str, results: Path = RESULTS) -> dict[str, l
     return out
 
 
-def sampled(task: str, profile: str, results: Path = RESULTS) -> dict[str, float]:
+def sampled(task: str, profile: str, results: Path | None = None) -> dict[str, float]:
     """Tokens that each arm sampled in training, reflections, answers and retries, mean over seeds: arm -> tokens."""
     return {
         arm: float(np.mean([sum(step["sampled_tokens"] for step in log) for log in own]))
@@ -258,13 +260,14 @@ def flows(runs: list[Run], temperature: float) -> Counter:
     return Counter(pair for r in chosen for pair in zip(r.outcomes.kinds["first"], r.outcomes.kinds["second"]))
 
 
-def probes(task: str, profile: str, results: Path = RESULTS) -> dict[str, list[dict]]:
+def probes(task: str, profile: str, results: Path | None = None) -> dict[str, list[dict]]:
     """What `probes.run` wrote: {"vanilla" | "trained" | "transfer": [record of each seed]}; empty if it has not run.
 
     Independent first tries of the same problems come from the controls beside them, but in older files.
     """
     out: dict[str, list[dict]] = {}
-    for path in sorted((results / task / profile).glob("seed*/probes-*.json")):
+    folder = results / task / profile if results else files.results(task, profile)
+    for path in sorted(folder.glob("seed*/probes-*.json")):
         record = read_json(path)
         beside = path.with_name(path.name.replace("probes", "controls"))
         if "tries" not in record["answers"] and beside.exists():

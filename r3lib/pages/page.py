@@ -180,8 +180,8 @@ def _beside(page: Page, readme: Path, small: Path, large: Path, t: float) -> Non
 
 
 def _show(readme: Path, mark: str, text: str, picture: Path | None = None, alt: str = "") -> None:
-    """Put a text, with its picture, into the README, if it has the mark for it."""
+    """Put a text, with its picture, into the README, if there is one and it has the mark for it."""
     if picture:
         text = f"{text}\n\n![{alt}]({picture.relative_to(readme.parent).as_posix()})"
-    if f"<!-- {mark}:start -->" in readme.read_text(encoding="utf-8"):
+    if readme.exists() and f"<!-- {mark}:start -->" in readme.read_text(encoding="utf-8"):
         report.insert(readme, mark, text)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from r3lib.files import R3Error, read_json, write_text
+from r3lib.files import HOME, ROOT, R3Error, read_json, write_text
 from r3lib.measure.stats import mean_interval, paired_difference, pass_and_cost
 from r3lib.outcomes import METRICS, Outcomes, load_outcomes
 from r3lib.pages.tables import markdown
@@ -331,14 +331,19 @@ def ends_table(logs: dict[str, list[dict]], size: int = 5) -> str:
 
 
 def insert(path: Path, name: str, text: str) -> None:
-    """Replace what stands between `<!-- name:start -->` and `<!-- name:end -->` in a Markdown file."""
-    page = Path(path).read_text(encoding="utf-8")
+    """Replace what stands between `<!-- name:start -->` and `<!-- name:end -->` in a Markdown file.
+
+    A file of the kit stays as it is where the kit is installed; a copy below HOME is changed. Raises R3Error without
+    the marks.
+    """
+    place = HOME / path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+    page = (place if place.exists() else path).read_text(encoding="utf-8")
     new, count = re.subn(
         rf"(<!-- {name}:start -->\n).*?(<!-- {name}:end -->)", lambda m: f"{m[1]}{text}\n{m[2]}", page, flags=re.S
     )
     if count != 1:
         raise R3Error(f"{path} has no place marked <!-- {name}:start --> … <!-- {name}:end -->; put the marks back.")
-    write_text(path, new)
+    write_text(place, new)
 
 
 def cost(measured: dict[str, dict]) -> str:

@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from r3lib.files import DATA, read_jsonl, write_text
+from r3lib.files import DATA, HOME, read_jsonl, write_text
 from r3lib.problems.function_calling_values import TYPES, Said, computable, pools_of, say
 
 FOLDER = DATA / "function_calling"
@@ -282,7 +282,9 @@ def distinct(split: str, seed: int = 0) -> Iterator[Item]:
             yield item
 
 
-def write(folder: Path = FOLDER, seed: int = 0, sizes: dict[str, int] | None = None) -> None:
+def write(
+    folder: Path = HOME / "data" / "function_calling", seed: int = 0, sizes: dict[str, int] | None = None
+) -> None:
     """Write one file of problems for each split. Raises R3Error if the folder cannot be written."""
     for name, rows in splits(seed, sizes).items():
         lines = (json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
