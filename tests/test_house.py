@@ -98,7 +98,9 @@ def reads_text_unsaid(call: ast.Call) -> bool:
     elif name.endswith("TemporaryFile"):
         told = bool(words) and "b" not in words[0]
     else:
-        told = method and name in ("read_text", "write_text") or getattr(given.get("text"), "value", None) is True
+        named = name == "read_text" and words  # a member of something by its name, or the encoding itself
+        told = method and name in ("read_text", "write_text") and not named
+        told = told or getattr(given.get("text"), "value", None) is True
     return told and "encoding" not in given
 
 

@@ -63,12 +63,12 @@ def bare(tmp_path):
     """A Python that knows nothing but a stub of pip, which installs into tmp_path/site, and one of Colab."""
     for name, text in (("pip/__main__.py", PIP), ("pip/__init__.py", ""), ("google/colab.py", "")):
         (tmp_path / "site" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "site" / name).write_text(text)
+        (tmp_path / "site" / name).write_text(text, encoding="utf-8")
 
     def run(cwd, code=FIRST, **changes) -> subprocess.CompletedProcess:
         environment = {"PATH": os.environ["PATH"], "SITE": str(tmp_path / "site"), "PYTHONPATH": str(tmp_path / "site")}
         words = [sys.executable, "-S", "-c", f"import google.colab\n{code}\n{FOUND}"]
-        return subprocess.run(words, cwd=cwd, env=environment | changes, capture_output=True, text=True)
+        return subprocess.run(words, cwd=cwd, env=environment | changes, capture_output=True, encoding="utf-8")
 
     return run
 
@@ -79,7 +79,7 @@ def checkout(tmp_path):
     (folder / "r3lib").mkdir(parents=True)
     (folder / "notebooks").mkdir()
     for name in ("__init__.py", "files.py"):
-        (folder / "r3lib" / name).write_text("")
+        (folder / "r3lib" / name).write_text("", encoding="utf-8")
     return folder
 
 
@@ -91,14 +91,14 @@ def test_the_first_cell_is_the_same_in_all():
 @pytest.mark.parametrize("place", ["notebooks", ".", ".."])
 def test_a_checkout_above_or_below_is_used_before_an_installed_kit(place, bare, checkout, tmp_path):
     for name in ("r3lib", "trl"):
-        (tmp_path / "site" / f"{name}.py").write_text("")
+        (tmp_path / "site" / f"{name}.py").write_text("", encoding="utf-8")
     done = bare(checkout / place)
     assert done.returncode == 0 and done.stdout == f"{checkout / 'r3lib' / '__init__.py'}\n", done.stderr
 
 
 def test_alone_in_an_empty_folder_an_installed_kit_is_used(bare, tmp_path):
     for name in ("r3lib", "trl"):
-        (tmp_path / "site" / f"{name}.py").write_text("")
+        (tmp_path / "site" / f"{name}.py").write_text("", encoding="utf-8")
     (tmp_path / "empty").mkdir()
     assert bare(tmp_path / "empty").stdout == f"{tmp_path / 'site' / 'r3lib.py'}\n"
 
@@ -128,8 +128,10 @@ def test_it_installs_from_a_repository_on_this_machine(tmp_path):
     source, site, empty = (tmp_path / name for name in ("source", "site", "empty"))
     for folder in (source, site, empty):
         folder.mkdir()
-    (source / "r3lib.py").write_text("")
-    (source / "setup.py").write_text("from setuptools import setup; setup(name='r3lib', py_modules=['r3lib'])")
+    (source / "r3lib.py").write_text("", encoding="utf-8")
+    (source / "setup.py").write_text(
+        "from setuptools import setup; setup(name='r3lib', py_modules=['r3lib'])", encoding="utf-8"
+    )
     for words in ("init -q", "add .", "-c user.name=a -c user.email=a@b commit -qm one"):
         subprocess.run(["git", *words.split()], cwd=source, check=True)
     others = Path(pytest.__file__).parent.parent  # without the .pth files, which know this checkout
@@ -137,7 +139,11 @@ def test_it_installs_from_a_repository_on_this_machine(tmp_path):
     environment |= {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "false", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     cell = FIRST.replace(ADDRESS, f"file://{source}")
     done = subprocess.run(
-        [sys.executable, "-S", "-c", f"{cell}\n{FOUND}"], cwd=empty, env=environment, capture_output=True, text=True
+        [sys.executable, "-S", "-c", f"{cell}\n{FOUND}"],
+        cwd=empty,
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
     )
     assert done.returncode == 0 and done.stdout == f"{site / 'r3lib.py'}\n", done.stderr
 
@@ -175,7 +181,7 @@ def test_make_url_puts_another_in_every_place(tmp_path):
         shutil.copy(ROOT / path, tmp_path / path)
 
     def url(new):
-        return subprocess.run([sys.executable, ".ci/url.py", new], cwd=tmp_path, capture_output=True, text=True)
+        return subprocess.run([sys.executable, ".ci/url.py", new], cwd=tmp_path, capture_output=True, encoding="utf-8")
 
     for new, badge in (("https://github.com/a-b/c", "a-b/c"), ("file:///tmp/kit", "a-b/c"), (ADDRESS, None)):
         assert url(new).returncode == 0

@@ -57,7 +57,7 @@ def ask(site: Path, cwd: Path, *words: str, **changes: str) -> subprocess.Comple
     """Python, with the wheel's kit and not this checkout's, in a folder."""
     mine = {name: value for name, value in os.environ.items() if name not in ("R3_HOME", "R3_PROFILE")}
     environment = mine | {"PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1"} | changes
-    return subprocess.run([sys.executable, *words], cwd=cwd, env=environment, capture_output=True, text=True)
+    return subprocess.run([sys.executable, *words], cwd=cwd, env=environment, capture_output=True, encoding="utf-8")
 
 
 def test_the_wheel_carries_what_is_read(wheel):
@@ -107,7 +107,7 @@ def test_from_an_empty_folder_nothing_is_written_beside_the_package(site, tmp_pa
     assert f"{site / 'r3lib'}; writes to {tmp_path}\n" in done.stdout and "r3 reproduce" in done.stdout
     assert "pip install --force-reinstall --no-deps" in done.stdout and "git checkout" not in done.stdout
     assert all((tmp_path / "data" / name).exists() for name in WRITTEN)
-    assert "a row" in (tmp_path / "data" / "r3-nano" / "README.md").read_text()
+    assert "a row" in (tmp_path / "data" / "r3-nano" / "README.md").read_text(encoding="utf-8")
     assert {path: path.stat().st_mtime_ns for path in site.rglob("*")} == before
 
 
@@ -120,11 +120,11 @@ def test_a_report_of_what_came_with_the_kit_is_written_here(site, tmp_path):
             os.link(path, some / path.relative_to(site))
     home = tmp_path / "home"
     home.mkdir()
-    (home / "README.md").write_text("mine")
+    (home / "README.md").write_text("mine", encoding="utf-8")
     before = set(some.rglob("*"))
     done = ask(some, tmp_path, "-m", "r3lib", "report", R3_HOME=str(home))
     assert done.returncode == 0, done.stderr
-    assert (home / "results" / "report.html").exists() and (home / "README.md").read_text() == "mine"
+    assert (home / "results" / "report.html").exists() and (home / "README.md").read_text(encoding="utf-8") == "mine"
     assert (home / "results/countdown/nano-r3-pico/seed0/adapter/adapter_model.safetensors").exists()
     assert set(some.rglob("*")) == before and {path.name for path in tmp_path.iterdir()} == {"site", "home"}
 
@@ -137,12 +137,15 @@ def test_own_results_come_before_those_of_the_kit(tmp_path, monkeypatch):
 
 
 def test_a_card_in_a_home_of_its_own_is_a_copy(tmp_path, monkeypatch):
-    card, before = ROOT / "data" / "r3-nano" / "README.md", (ROOT / "data" / "r3-nano" / "README.md").read_text()
+    card, before = (
+        ROOT / "data" / "r3-nano" / "README.md",
+        (ROOT / "data" / "r3-nano" / "README.md").read_text(encoding="utf-8"),
+    )
     monkeypatch.setattr(report, "HOME", tmp_path)
     for text in ("one", "two"):
         report.insert(card, "readiness", text)
-    assert "two\n<!-- readiness:end -->" in (tmp_path / "data/r3-nano/README.md").read_text()
-    assert card.read_text() == before
+    assert "two\n<!-- readiness:end -->" in (tmp_path / "data/r3-nano/README.md").read_text(encoding="utf-8")
+    assert card.read_text(encoding="utf-8") == before
 
 
 def test_readiness_and_a_new_model_are_the_readers_own(tmp_path, monkeypatch, capsys):
@@ -176,8 +179,8 @@ def test_the_commit_of_an_installed_kit_is_what_pip_was_told(origin, monkeypatch
 
 
 def test_binder_has_the_lock_and_the_kit():
-    lines = (ROOT / "binder" / "requirements.txt").read_text().splitlines()
+    lines = (ROOT / "binder" / "requirements.txt").read_text(encoding="utf-8").splitlines()
     assert lines == ["-r ../requirements-all.lock", "-e ."] and (ROOT / "requirements-all.lock").exists()
-    wanted = re.search(r'requires-python = ">=3\.(\d+)"', (ROOT / "pyproject.toml").read_text())[1]
-    asked = re.fullmatch(r"python-3\.(\d+)\n", (ROOT / "binder" / "runtime.txt").read_text())[1]
-    assert int(asked) >= int(wanted) and f"python=3.{asked}" in (ROOT / "environment.yml").read_text()
+    wanted = re.search(r'requires-python = ">=3\.(\d+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))[1]
+    asked = re.fullmatch(r"python-3\.(\d+)\n", (ROOT / "binder" / "runtime.txt").read_text(encoding="utf-8"))[1]
+    assert int(asked) >= int(wanted) and f"python=3.{asked}" in (ROOT / "environment.yml").read_text(encoding="utf-8")

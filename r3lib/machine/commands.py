@@ -93,7 +93,7 @@ def nano(options: argparse.Namespace) -> None:
     out = options.out / options.model
     train(RECIPES[options.model], out, held_out)
     use = f"--profile nano:{out}" if INSTALLED else f"copy what is there to {DATA / options.model}, then `r3 readiness`"
-    print(f"The model is in {out}. To use it: {use}.")
+    print(f"The model is in {out}. To use it: {use}")
 
 
 def readiness_(_: argparse.Namespace) -> None:
@@ -133,7 +133,9 @@ def course_(options: argparse.Namespace) -> None:
     try:
         from r3lib.pages import course
     except ImportError as error:
-        raise R3Error(f"The course needs {error.name}: `make course` installs it.") from error
+        raise R3Error(
+            f"The course needs {error.name}; install the kit with its notebooks, `r3lib[notebooks]`."
+        ) from error
     if options.insert:
         written = course.insert_all()
         print("Written, to be run again:", *([path.name for path in written] or ["nothing"]))

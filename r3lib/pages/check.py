@@ -915,3 +915,32 @@ def merge_once() -> Iterator[Case]:
     yield case("a·x·b a·y·b a·z·b c·d c·d", "a·x·b a·y·b a·z·b cd cd", "a pair are two symbols side by side")
     yield case("a·a·a", "aa·a", "read from left to right: a merged symbol is not merged again")
     yield case("ab·c ab·c d", "abc abc d", "symbols may be longer than a letter, and one alone stays")
+
+
+@checks
+def tool_text() -> Iterator[Case]:
+    def case(tools: list[dict], wanted: str, hint: str) -> Case:
+        return Case(f"the tools {tools}", (tools,), wanted, hint)
+
+    sell = {"name": "sell", "description": "Sell power.", "parameters": {}}
+    yield case(
+        [sell], "Sell power.\nsell", "the description comes first, and there is no line break after the last line"
+    )
+    share = sell | {"parameters": {"share": ("integer", "Percent"), "kind": ("string", "Solar or wind")}}
+    wanted = "Sell power.\nsell\n- share (integer) Percent\n- kind (string) Solar or wind"
+    yield case([share], wanted, "a parameter's line has a dash, its name, type in brackets, what it is")
+    wait = {"name": "wait", "description": "Wait.", "parameters": {"days": ("integer", "How long")}}
+    yield case([share, wait], f"{wanted}\nWait.\nwait\n- days (integer) How long", "every tool is listed, in order")
+
+
+@checks
+def disguise() -> Iterator[Case]:
+    def case(text: str, names: dict[str, str], wanted: str, hint: str) -> Case:
+        return Case(f"the text {text!r} and the names {names}", (text, names), wanted, hint)
+
+    yield case("book: a doctor", {"book": "plant"}, "plant: a doctor", "the name is replaced, the rest stays")
+    yield case("book, book!", {"book": "plant"}, "plant, plant!", "a name is replaced everywhere in the text")
+    inside = "a name inside a longer word is another word"
+    yield case("book_doctor books book", {"book": "plant"}, "book_doctor books plant", inside)
+    chain = {"sell": "wait", "wait": "log"}
+    yield case("sell then wait", chain, "wait then log", "all names change at once: a new name is not replaced again")
