@@ -17,7 +17,8 @@ def tool_text(tools):
     lines = []
     for tool in tools:
         lines += [tool["description"], tool["name"]]
-        lines += [f"- {name} ({kind}) {about}" for name, (kind, about) in tool["parameters"].items()]
+        for name, (kind, about) in tool["parameters"].items():
+            lines.append(f"- {name} ({kind}) {about}")
     return "\n".join(lines)
     ### END SOLUTION
 
@@ -41,7 +42,8 @@ import re
 def disguise(text, names):
     """The text with each name replaced, where it stands as a whole word.
 
-    names: {old name: new name}. A new name may be another tool's old one. A word is made of letters, digits and _.
+    names: {old name: new name}. A new name may be another tool's old one.
+    A word is made of letters, digits and _.
 
     >>> disguise("book or book_doctor", {"book": "plant"})
     'plant or book_doctor'
