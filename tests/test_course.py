@@ -178,6 +178,8 @@ def test_every_lesson_has_its_versions_and_their_checks_say_what_they_should(pat
     assert [c for c in once.cells if not c.id.startswith(course.PREFIX)] == [
         c for c in stored.cells if not c.id.startswith(course.PREFIX)
     ]
+    setup = next(cell.source for cell in stored.cells if cell.cell_type == "code")
+    assert course.version(stored, found, "solutions").cells[1].source == setup
     told = {kind: course.version(once, found, kind) for kind in course.VERSIONS}
     for kind, notebook in told.items():
         nbformat.validate(notebook)

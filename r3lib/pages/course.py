@@ -142,7 +142,7 @@ def version(notebook: NotebookNode, found: list[Exercise], kind: str) -> Noteboo
             cell.source = cell.source.replace("](../", "](../../")
     if kind == "solutions":
         own = [cell for cell in out.cells if cell.id.startswith(PREFIX)]
-        setup = [cell for cell in out.cells if cell.cell_type == "code" and "sys.path.insert" in cell.source][:1]
+        setup = [cell for cell in out.cells if cell.cell_type == "code"][:1]  # the same in all
         title = re.search(r"^# (.*)", out.cells[0].source, re.M)[1]
         prose = next(cell for cell in reversed(out.cells) if cell not in own and SECTION.search(cell.source))
         prose.source = prose.source[SECTION.search(prose.source).start() :]
