@@ -37,6 +37,7 @@ def folder(tmp_path):
     write_json(tmp_path / "readiness.json", {"NF4": {"worked reflections that are right": [10, 40]}})
     log = [{"seconds": 600.0}, {"seconds": 1200.0}, {"seconds": 900.0}]  # resumed after 20 minutes, 15 more
     write_text(tmp_path / "log.jsonl", "".join(f'{{"seconds": {entry["seconds"]}}}\n' for entry in log))
+    write_json(tmp_path / "recipe.json", {"start": None})
     return tmp_path
 
 
@@ -108,3 +109,17 @@ def test_first_turns_that_never_think_and_a_long_training_fail(folder, arms):
     assert met(folder, arms, never)["first turns may think: 5 to 10 % do, before RL"] is False
     write_text(folder / "log.jsonl", '{"seconds": 6000}\n')
     assert [what for what, ok in met(folder, arms).items() if ok is False and "minutes" in what]
+
+
+def test_the_time_of_the_model_that_it_began_from_counts(folder, arms):
+    base = folder / "base"
+    base.mkdir()
+    write_text(base / "log.jsonl", '{"seconds": 3600}\n')
+    write_json(base / "recipe.json", {"start": None})
+    own = folder / "own"
+    own.mkdir()
+    for name in ("repairs.json", "readiness.json", "log.jsonl"):
+        write_text(own / name, (folder / name).read_text(encoding="utf-8"))
+    write_json(own / "recipe.json", {"start": "base"})
+    said = [line for line in requirements.lines(own, arms, STEPS, T) if "minutes on two cores" in line.what]
+    assert said[0].measured.endswith("95 minutes") and said[0].met is False

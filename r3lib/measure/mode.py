@@ -7,7 +7,7 @@ its first answer, the probability of that moves with every step, long before eno
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -50,6 +50,7 @@ def thinks_first(
     return {"thinks_first": 1 - logits.softmax(-1)[:, _openings(tokenizer)].sum(1).mean().item()}
 
 
+@lru_cache(maxsize=1)  # it is asked after every step, and vocabularies are large
 def _openings(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The tokens that `OPENING` may begin with, whole or in part."""
     pieces = enumerate(tokenizer.batch_decode([[i] for i in range(len(tokenizer))]))

@@ -24,7 +24,7 @@ from r3lib.files import DATA, read_jsonl
 from r3lib.loop import Loop
 from r3lib.measure.stats import wilson
 from r3lib.nano import calls, corpus
-from r3lib.nano.habits import KINDS, kind_of_failure, kind_of_reflection
+from r3lib.nano.habits import KINDS, SEARCHES, kind_of_failure, kind_of_reflection
 from r3lib.pages import report, tables
 from r3lib.problems import countdown, countdown_data, function_calling_data
 from r3lib.tasks import Task
@@ -79,7 +79,7 @@ def measure(
     """Counts `[right, n]` at the profile's temperature (and of greedy first tries): first try; retries after right,
     wrong and generic reflections, after the model's own, and blind; how many of its own are worked, and right."""
     counts: dict[str, list[int]] = {}
-    worked_out = lambda text: text.startswith(calls.OPENING.strip()) or kind_of_reflection(text) == "search"  # noqa: E731
+    openings = *SEARCHES, calls.OPENING.strip()
 
     def count(name: str, hits: list[bool]) -> None:
         old = counts.setdefault(name, [0, 0])
@@ -116,7 +116,7 @@ def measure(
             own = loop.reflect(words)
             hits = right(loop, loop.retry())
             count(name, hits)
-        worked = [worked_out(text) for text in own]
+        worked = [text.startswith(openings) for text in own]
         are_right = [row.is_right(text) for row, text in zip(chunk, own)]
         count("own reflections that are worked", worked)
         count("worked reflections that are right", [r for r, w in zip(are_right, worked) if w])

@@ -99,7 +99,6 @@ CALLS = Recipe(
         Phase(6_000_000, 0.7, Texts(worked=0.19), 0.02, CallTexts(0.45, 0.1, 0.4, 0.19, 0.7), 1.0),
     ),
 )
-# a tenth of r3-nano's parameters, from the same texts in the same tokens
 SAID = dict(checks=(0.26, 0.06))
 SECOND = Recipe(
     start="r3-nano",
@@ -110,6 +109,7 @@ SECOND = Recipe(
     ),
     bfloat16=True,
 )
+# a tenth of r3-nano's parameters, from the same texts in the same tokens
 PICO = Recipe(hidden_size=96, intermediate_size=224, layers=3, heads=2, kv_heads=1, tokenizer="r3-nano")
 RECIPES = {"r3-nano": Recipe(), "r3-nano-2": SECOND, "r3-nano-calls": CALLS, "r3-pico": PICO}
 

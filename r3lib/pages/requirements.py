@@ -110,10 +110,17 @@ def _first_try(arms: dict[str, list[Run]], steps: dict[str, list], t: float) -> 
 
 def _budget(folder: Path) -> Line:
     size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
-    seconds = [entry["seconds"] for entry in read_jsonl(folder / "log.jsonl")] + [0]
-    minutes = sum(a for a, b in zip(seconds, seconds[1:]) if b < a) / 60  # they begin anew where a run was resumed
+    minutes = _minutes(folder)
     return Line(
         f"at most {MEGABYTES} MB, and trained in {MINUTES} minutes on two cores",
         f"{size:.1f} MB, {minutes:.0f} minutes",
         size <= MEGABYTES and minutes <= MINUTES,
     )
+
+
+def _minutes(folder: Path) -> float:
+    """What a model's training took, and that of the model whose weights it began from."""
+    seconds = [entry["seconds"] for entry in read_jsonl(folder / "log.jsonl")] + [0]
+    own = sum(a for a, b in zip(seconds, seconds[1:]) if b < a) / 60  # they begin anew where a run was resumed
+    start = read_json(folder / "recipe.json")["start"]
+    return own + (_minutes(folder.parent / start) if start else 0)
