@@ -19,7 +19,7 @@ class Arm:
 
     reflects: the prompt is a failed attempt and the reflection prompt, and the retry is judged; else the prompt is the
     task alone, and the attempt is judged. rewarded: the spans whose tokens carry the reward. wrong: the reward of a
-    judged text that fails (1 if it verifies). scale_rewards: how TRL scales advantages, "group" or "none".
+    judged text that fails (1 if it verifies).
     """
 
     name: str
@@ -27,7 +27,6 @@ class Arm:
     reflects: bool = True
     rewarded: tuple[str, ...] = ("reflection",)
     wrong: float = 0.0
-    scale_rewards: str = "group"
 
 
 R3 = Arm("r3", "reward on the reflection")
@@ -37,7 +36,6 @@ ARMS = {
         R3,
         Arm("both", "reward on reflection and retry", rewarded=("reflection", "retry")),
         Arm("first", "plain GRPO on first answers", reflects=False, rewarded=("attempt",)),
-        Arm("unscaled", "advantages not scaled by the group", scale_rewards="none"),
     )
 }
 

@@ -188,7 +188,7 @@ def trl_config(profile: Profile, out: Path, seed: int, **changes: Any) -> GRPOCo
         per_device_train_batch_size=micro_batch,
         gradient_accumulation_steps=share // micro_batch,
         loss_type="dapo",  # token level: else the first word of a long reflection counts less than that of a short one
-        scale_rewards=arm.scale_rewards,
+        scale_rewards="group",
         max_grad_norm=1.0,
         use_cpu=not torch.cuda.is_available(),
         bf16=profile.dtype == "bfloat16",

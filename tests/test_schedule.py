@@ -14,7 +14,7 @@ from r3lib.files import DATA, R3Error, write_json
 from r3lib.machine import experiment, schedule
 from r3lib.machine.profiles import profile
 from r3lib.machine.schedule import Job, everything
-from r3lib.measure import controls, probes
+from r3lib.measure import controls, forgetting, probes
 from r3lib.outcomes import Outcomes, load_outcomes, outcomes_path
 from r3lib.problems import splits
 from r3lib.problems.countdown import TASK
@@ -29,6 +29,7 @@ def here(tmp_path, monkeypatch, small):
     monkeypatch.setattr(schedule, "profile", lambda name, task="countdown": tiny)
     monkeypatch.setattr(probes, "TEMPERATURES", ())
     monkeypatch.setattr(controls, "SAMPLES", 2)
+    monkeypatch.setattr(forgetting, "DOCUMENTS", 2)
     monkeypatch.setattr(schedule.splits, "VALIDATION", 4)
     return tmp_path
 
@@ -38,17 +39,24 @@ def written(folder) -> dict:
 
 
 def test_jobs_run_in_turn_and_are_not_run_twice(here, capsys):
-    jobs = [Job("countdown", "nano", what, 0) for what in ("r3", "first", "probes")]
+    jobs = [Job("countdown", "nano", what, 0) for what in ("r3", "first", "probes", "forgetting")]
     schedule.run_all(jobs)
     found = {name for name in written(here / "results") if name.endswith(".json") and "adapter" not in name}
     r3, first = "countdown/nano/seed0", "arms/countdown/nano/first/seed0"
-    outcomes = [f"{r3}/{name}-T{t}.json" for name in ("vanilla", "trained") for t in ("0.7", "0")]
+    outcomes = [f"{r3}/{name}-T{t}.json" for name in ("vanilla", "trained") for t in ("1", "0")]
     asked = [f"{r3}/{what}-{name}.json" for what in ("probes", "controls") for name in ("vanilla", "trained")]
-    assert found == {*outcomes, *asked, f"{r3}/training.json", f"{first}/trained-T0.7.json", f"{first}/training.json"}
+    assert found == {
+        *outcomes,
+        *asked,
+        f"{r3}/forgetting.json",
+        f"{r3}/training.json",
+        f"{first}/trained-T1.json",
+        f"{first}/training.json",
+    }
     assert (here / "results" / r3 / "adapter" / "README.md").exists()
-    assert load_outcomes(here / "results" / first / "trained-T0.7.json")[0]["arm"] == "first"
+    assert load_outcomes(here / "results" / first / "trained-T1.json")[0]["arm"] == "first"
     said = capsys.readouterr().err
-    assert "0/3" in said and "3/3" in said and "countdown first seed 0" in said
+    assert "0/4" in said and "4/4" in said and "countdown first seed 0" in said
 
     before = written(here / "results")
     lost = here / "results" / r3 / "probes-trained.json"
@@ -92,14 +100,15 @@ def test_plain_grpo_samples_as_many_tokens_as_r3_did(small, r3_run):
 def test_an_arm_or_probes_without_r3_say_what_to_run(here):
     with pytest.raises(R3Error, match="training.json is missing"):
         schedule.run(Job("countdown", "nano", "first", 0))
-    with pytest.raises(R3Error, match="run the experiment of this seed first"):
-        schedule.run(Job("countdown", "nano", "probes", 0))
+    for asked in ("probes", "forgetting"):
+        with pytest.raises(R3Error, match="run the experiment of this seed first"):
+            schedule.run(Job("countdown", "nano", asked, 0))
 
 
 def test_a_model_can_be_judged_without_training(here):
     job = Job("countdown", "nano", "vanilla", 1)
     schedule.run(job)
-    assert {p.name for p in job.out.iterdir()} - {".lock"} == {"vanilla-T0.7.json", "vanilla-T0.json"}
+    assert {p.name for p in job.out.iterdir()} - {".lock"} == {"vanilla-T1.json", "vanilla-T0.json"}
 
 
 def test_a_task_of_ones_own_brings_its_problems(here, small):
@@ -110,7 +119,7 @@ def test_a_task_of_ones_own_brings_its_problems(here, small):
         [{"numbers": [2, 3], "target": 5}] * 3,
     )
     experiment.run(own, small, 0, here / "out", here / "work", (train, test), (0.7,))
-    record, outcomes = load_outcomes(here / "out" / "trained-T0.7.json")
+    record, outcomes = load_outcomes(here / "out" / "trained-T1.json")
     assert record["task"] == "mine" and record["n"] == len(outcomes.right["first"]) == 3
     wrong = load_from_disk(str(here / "work" / "failures"))["problem"]
     assert all(json.loads(problem) in train for problem in wrong)
@@ -118,12 +127,12 @@ def test_a_task_of_ones_own_brings_its_problems(here, small):
 
 def test_everything_is_every_arm_of_both_tasks_the_probes_and_the_small_model():
     jobs = everything("nano", [0, 1, 2])
-    assert len(jobs) == len(set(jobs)) == 2 * (len(ARMS) + 1) * 3 + 3
-    assert {job.what for job in jobs} == {*ARMS, "probes"}
+    assert len(jobs) == len(set(jobs)) == 2 * (len(ARMS) + 2) * 3 + 3
+    assert {job.what for job in jobs} == {*ARMS, "probes", "forgetting"}
     assert jobs.index(Job("countdown", "nano", "r3", 2)) < jobs.index(Job("countdown", "nano", "first", 0))
-    assert [job.profile for job in jobs[-3:]] == ["nano:r3-pico"] * 3
-    assert jobs[-1].out.parts[-3:] == ("countdown", "nano-r3-pico", "seed2")
-    assert len(everything("t4", [0])) == 2 * (len(ARMS) + 1)
+    assert [job.profile for job in jobs[-3:]] == ["nano:r3-pico-2"] * 3
+    assert jobs[-1].out.parts[-3:] == ("countdown", "nano-r3-pico-2", "seed2")
+    assert len(everything("t4", [0])) == 2 * (len(ARMS) + 2)
     more = set(everything("nano", [0, 1, 2, 3, 4])) - set(jobs)  # R3's interval is the one that matters most
     assert {(job.task, job.what, job.profile) for job in more} == {(task, "r3", "nano") for task in splits.PAPER}
     assert {job.seed for job in more} == {3, 4}

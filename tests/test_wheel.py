@@ -97,7 +97,7 @@ try:
 except files.R3Error as error:
     print(error)
 """
-WRITTEN = ("FAMILIES.md", "r3-nano/README.md", "harness/held_out-r3-nano.jsonl", "function_calling/train.jsonl")
+WRITTEN = ("FAMILIES.md", "r3-nano/README.md", "harness/held_out-r3-nano-2.jsonl", "function_calling/train.jsonl")
 
 
 def test_from_an_empty_folder_nothing_is_written_beside_the_package(site, tmp_path):

@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
         default=["r3"],
         choices=JOBS,
         metavar="ARM",
-        help=f"of training ({arms}), vanilla (no training) or probes (rounds, temperatures, transfer, after r3)",
+        help=f"of training ({arms}), vanilla (no training), or after r3: probes (rounds, transfer, …), forgetting",
     )
     for command in (reproduce, experiment):
         command.add_argument(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+from itertools import product
 from pathlib import Path
 
 from r3lib import config
@@ -101,8 +102,8 @@ def readiness_(_: argparse.Namespace) -> None:
     from r3lib import models
     from r3lib.measure import readiness
 
-    second = "nano:r3-nano-2"
-    for name, kind in (*(("countdown", x) for x in ("nano", second, PARTNERS["nano"])), ("function_calling", "nano")):
+    first, small = "nano:r3-nano", PARTNERS["nano"]
+    for name, kind in (*product(["countdown"], [first, small, "nano"]), ("function_calling", "nano")):
         chosen, given, measured = profile(kind, name), readiness.GIVEN[name], {}
         for precision, four_bit in (("float32", False), ("NF4", True)):
             if four_bit and not chosen.four_bit:
@@ -114,7 +115,7 @@ def readiness_(_: argparse.Namespace) -> None:
         write_json(HOME / "data" / folder.name / "readiness.json", measured)
         report.insert(folder / "README.md", "readiness", readiness.table(measured))
         print(f"{folder.name}, {name}\n" + tables.plain(readiness.table(measured)))
-        if kind == second:
+        if (kind, name) == ("nano", "countdown"):
             found = readiness.repairs(model, tokenizer, splits.problems(splits.task(name), "validation", 500), variant)
             write_json(HOME / "data" / folder.name / "repairs.json", found)
             report.insert(folder / "README.md", "repairs", readiness.repairs_table(found))

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 from r3lib.config import ARMS, Profile
 from r3lib.files import CACHE, DATA, R3Error
 
-JOBS = ("vanilla", *ARMS, "probes")  # vanilla: no training; probes: `r3lib.measure.probes`
+# vanilla: no training; probes, forgetting: of r3's adapter, by the modules of r3lib.measure with these names
+JOBS = ("vanilla", *ARMS, "probes", "forgetting")
 
 
 class Card(NamedTuple):
@@ -54,18 +55,19 @@ PROFILES = {
     for p in (
         Profile(
             "nano",
-            str(DATA / "r3-nano"),
+            str(DATA / "r3-nano-2"),
             dtype="float32",
             num_generations=8,
-            prompts_per_step=16,
-            lora_rank=1,
+            prompts_per_step=32,
+            lora_rank=4,
             micro_batch=32,
-            steps=26,
-            learning_rate=8e-3,
-            beta=0.05,
-            temperature=0.7,
-            attempt_tokens=32,
-            reflection_tokens=320,
+            steps=40,
+            learning_rate=4e-3,
+            beta=0.1,
+            # its rare kinds of answers and reflections are as rare as its texts have them at temperature 1
+            temperature=1.0,
+            attempt_tokens=200,  # its first turns may think
+            reflection_tokens=240,
             train_reflection_tokens=160,
             retry_tokens=32,
             failure_samples=2,
@@ -129,22 +131,13 @@ PROFILES = {
 
 
 # the model, a tenth as large, that notebook 11 sets beside a profile's own
-PARTNERS = {"nano": "nano:r3-pico"}
+PARTNERS = {"nano": "nano:r3-pico-2"}
 
 # what a shipped model needs otherwise; r3-pico's width is no multiple of NF4's blocks, which the CPU's kernel wants
 MODEL_SETTINGS: dict[str, dict] = {
-    "r3-pico": {"four_bit": False},
-    # its rare kinds of answers and reflections are as rare as its texts have them at temperature 1, and its first turns
-    # may think
-    "r3-nano-2": {
-        "temperature": 1.0,
-        "attempt_tokens": 200,
-        "reflection_tokens": 240,
-        "lora_rank": 4,
-        "learning_rate": 4e-3,
-        "beta": 0.02,
-        "steps": 60,
-    },
+    "r3-pico-2": {"four_bit": False},
+    # the first edition: r3-nano-2 and r3-nano-calls began from its weights
+    "r3-nano": {"temperature": 0.7, "attempt_tokens": 32, "reflection_tokens": 320},
 }
 
 # what another task than Countdown needs otherwise
@@ -160,6 +153,10 @@ TASK_SETTINGS: dict[tuple[str, str], dict] = {
         "train_reflection_tokens": 128,
         "retry_tokens": 128,
         "temperature": 0.5,
+        "prompts_per_step": 16,
+        "lora_rank": 1,
+        "learning_rate": 8e-3,
+        "beta": 0.05,
         "steps": 12,
         "memory_gb": 4.3,
         "minutes": 5.4,
@@ -177,7 +174,7 @@ TASK_SETTINGS: dict[tuple[str, str], dict] = {
 def profile(name: str | None = None, task: str = "countdown") -> Profile:
     """The profile called `name` (else in R3_PROFILE, else nano) for a task.
 
-    "rtx24:Qwen/Qwen2.5-7B-Instruct" is rtx24 with another model: from the hub, from data/ ("nano:r3-pico") or from a
+    "rtx24:Qwen/Qwen2.5-7B-Instruct" is rtx24 with another model: from the hub, from data/ ("nano:r3-pico-2") or from a
     folder of yours. It has results of its own. Raises R3Error for a name that is unknown or could not be a model's.
     """
     name, colon, model = (name or os.environ.get("R3_PROFILE") or "nano").partition(":")

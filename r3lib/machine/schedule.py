@@ -15,7 +15,7 @@ from r3lib.config import ARMS, R3, Profile
 from r3lib.files import HOME, RESULTS, R3Error, read_json
 from r3lib.machine import experiment
 from r3lib.machine.profiles import PARTNERS, override, profile
-from r3lib.measure import controls, probes
+from r3lib.measure import controls, forgetting, probes
 from r3lib.outcomes import load_outcomes, outcomes_path
 from r3lib.pages import card, report
 from r3lib.problems import splits
@@ -43,7 +43,7 @@ class Job(NamedTuple):
 
 
 def everything(name: str, seeds: list[int]) -> list[Job]:
-    """All experiments of a profile: both tasks, every arm, the probes, and the small model that is set beside it.
+    """All experiments of a profile: both tasks, every arm, what is asked of R3's models, and a small one beside them.
 
     R3 has all the seeds, what is compared with it the first three.
     Those of smol are its own: the paper's tasks, of which it solves nothing, and the task that it can do.
@@ -57,14 +57,15 @@ def everything(name: str, seeds: list[int]) -> list[Job]:
         for task, arm in product(splits.PAPER, ARMS)
         for seed in (seeds if arm == R3.name else some)
     ]
-    jobs += [Job(task, name, "probes", seed) for task, seed in product(splits.PAPER, some)]
+    asked = product(splits.PAPER, ("probes", "forgetting"), some)
+    jobs += [Job(task, name, what, seed) for task, what, seed in asked]
     return jobs + [Job("countdown", PARTNERS[name], "r3", seed) for seed in some if name in PARTNERS]
 
 
 def run(job: Job, settings: Sequence[str] = (), fresh: bool = False) -> None:
     """Run one job; what it has written already is not made again. settings: as `--set` gives them.
 
-    Raises R3Error if it needs what another job makes: another arm than R3, and the probes, need that seed's R3.
+    Raises R3Error if it needs what another job makes: all but R3 and the vanilla model need that seed's R3.
     """
     task = splits.TASKS[job.task]
     chosen = override(profile(job.profile, job.task), list(settings))
@@ -72,9 +73,12 @@ def run(job: Job, settings: Sequence[str] = (), fresh: bool = False) -> None:
     r3 = job._replace(what="r3")
     if job.what in ARMS:
         chosen = same_tokens(replace(chosen, arm=ARMS[job.what]), r3.out)
+    if job.what in ("probes", "forgetting") and models.processes().num_processes > 1:
+        raise R3Error(f"The {job.what} job is one process's work; run it without `accelerate launch`.")
+    if job.what == "forgetting":
+        forgetting.run(task, chosen, job.seed, job.out, r3.out / "adapter", fresh)
+        return
     if job.what == "probes":
-        if models.processes().num_processes > 1:
-            raise R3Error("The probes are asked by one process; run them without `accelerate launch`.")
         others = [r3._replace(task=name).out / "adapter" for name in splits.PAPER if name != job.task]
         other = next((o for o in others if o.exists()), None)
         probes.run(task, chosen, job.seed, job.out, problems[1], r3.out / "adapter", other, fresh)

@@ -8,25 +8,31 @@ two models is paired by document here, which the harness does not do.
 from __future__ import annotations
 
 import json
+import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from r3lib import models, record
 from r3lib.config import Profile
-from r3lib.files import DATA, HOME, R3Error, write_text
+from r3lib.files import DATA, HOME, R3Error, hash_file, write_json, write_text
 from r3lib.measure.stats import paired_difference
 from r3lib.pages import tables
 from r3lib.problems import splits
+from r3lib.tasks import Task
 
 FOLDER = DATA / "harness"
 OFFLINE = ("r3_countdown", "r3_function_calling", "r3_text")
+DOCUMENTS = 500  # of each of these
 HUB = ("mmlu_pro", "gsm8k", "hellaswag", "hendrycks_math")  # the paper's
+SHIPPED = ("r3-nano-2", "r3-nano-calls")  # the models whose texts are held out
 UNSEEN = 20_241_124  # the seed of the held-out texts; training texts have the recipes' and small ones
 
 
 def held_out(name: str, count: int) -> list[str]:
-    """Conversations of the kind that r3-nano or r3-nano-calls was trained on last, from a seed of their own."""
+    """Conversations of the kind that a small model was trained on last, from a seed of their own."""
     from r3lib.models import load_tokenizer
     from r3lib.nano.train import RECIPES, encode, texts_of
 
@@ -35,9 +41,9 @@ def held_out(name: str, count: int) -> list[str]:
     return [tokenizer.decode(ids) for ids, _ in encode(tokenizer, [next(texts) for _ in range(count)])]
 
 
-def write_held_out(count: int = 200) -> None:
+def write_held_out(count: int = DOCUMENTS) -> None:
     """Make data/harness/held_out-*.jsonl again."""
-    for name in ("r3-nano", "r3-nano-calls"):
+    for name in SHIPPED:
         lines = (json.dumps({"text": text}, ensure_ascii=False) for text in held_out(name, count))
         write_text(HOME / "data" / "harness" / f"held_out-{name}.jsonl", "\n".join(lines) + "\n")
 
@@ -95,22 +101,57 @@ def _first_metric(task: str, out: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def table(before: dict[str, dict], after: dict[str, dict]) -> str:
-    """Markdown: each task before and after with the harness's standard errors, and the paired difference."""
+def tests(task: Task, profile: Profile) -> tuple[str, ...]:
+    """What is asked of a profile's model: a shipped one's own task and texts, of another the paper's benchmarks."""
+    return (f"r3_{task.name}", "r3_text") if Path(profile.model).parent == DATA else HUB
+
+
+def run(task: Task, profile: Profile, seed: int, out: Path, adapter: Path, fresh: bool = False) -> None:
+    """Judge one seed's model without its adapter and with it, into out/forgetting.json, unless that is there.
+
+    Raises R3Error if there is no adapter in that folder, or if `out` holds what was made by something else (deleted, if
+    `fresh`).
+    """
+    if not adapter.exists():
+        raise R3Error(f"There is no adapter in {adapter}; run the experiment of this seed first.")
+    path, asked = out / "forgetting.json", tests(task, profile)
+    limit = DOCUMENTS if "r3_text" in asked else None
+    made = record.make(task, profile, seed, asked=[*asked], n=limit)
+    made["adapter"] = hash_file(next(adapter.glob("*model.safetensors")))
+    if record.reusable(path, made, record.JUDGING, fresh):
+        return
+    began = time.monotonic()
+    model, tokenizer = models.load(profile, adapter)
+    with model.disable_adapter():
+        before = judge(model, tokenizer, profile, asked, limit)
+    after = judge(model, tokenizer, profile, asked, limit)
+    write_json(path, {**made, "seconds": round(time.monotonic() - began, 1), "before": before, "after": after})
+
+
+def table(before: list[dict[str, dict]], after: list[dict[str, dict]]) -> str:
+    """Markdown: each test before and after, and the paired difference over documents and seeds.
+
+    before, after: what `judge` gives, one a seed. The harness's standard errors are printed where there is one seed.
+    """
     rows = []
-    for task, old in before.items():
-        new, scale = after[task], 100 if old["metric"] == "acc" else 1
+    for task, one in before[0].items():
+        olds, news = ([each[task] for each in found] for found in (before, after))
+        scale = 100 if one["metric"] == "acc" else 1
         places = 2 if scale == 100 else 4
-        cells = [_value(one, scale, places) for one in (old, new)]
-        change = f"{scale * (new['value'] - old['value']):+.{places}f}"
-        if old["samples"] and len(old["samples"]) == len(new["samples"]):
-            mean, low, high = paired_difference([new["samples"]], [old["samples"]])
-            change = f"{scale * mean:+.{places}f} [{scale * low:+.{places}f}, {scale * high:+.{places}f}]"
-        metric = "accuracy, %" if old["metric"] == "acc" else old["metric"].replace("_", " ")
-        rows.append([task, metric, str(old["n"]), *cells, change])
-    return tables.markdown(["task", "metric", "n", "before ± s.e.", "after ± s.e.", "after − before [95 %]"], rows)
+        cells = [_value(own, scale, places) for own in (olds, news)]
+        change = scale * (np.mean([each["value"] for each in news]) - np.mean([each["value"] for each in olds]))
+        said = f"{change:+.{places}f}"
+        samples = [[each["samples"] for each in own] for own in (news, olds)]
+        if all(each and len(each) == one["n"] for own in samples for each in own):
+            mean, low, high = paired_difference(*samples)
+            said = f"{scale * mean:+.{places}f} [{scale * low:+.{places}f}, {scale * high:+.{places}f}]"
+        metric = "accuracy, %" if one["metric"] == "acc" else one["metric"].replace("_", " ")
+        rows.append([task, metric, str(one["n"]), *cells, said])
+    head = ["before ± s.e.", "after ± s.e."] if len(before) == 1 else ["before", "after"]
+    return tables.markdown(["test", "metric", "n", *head, "after − before [95 %]"], rows)
 
 
-def _value(one: dict, scale: float, places: int) -> str:
-    error = "" if one["stderr"] is None or np.isnan(one["stderr"]) else f" ± {scale * one['stderr']:.{places}f}"
-    return f"{scale * one['value']:.{places}f}{error}"
+def _value(runs: list[dict], scale: float, places: int) -> str:
+    mean, error = np.mean([one["value"] for one in runs]), runs[0]["stderr"]
+    known = len(runs) == 1 and error is not None and not np.isnan(error)
+    return f"{scale * mean:.{places}f}" + (f" ± {scale * error:.{places}f}" if known else "")

@@ -14,7 +14,7 @@ import math
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -51,7 +51,7 @@ class Recipe:
 
     start: the folder in data/ whose weights training begins from, None for random ones. tokenizer: the folder in data/
     whose tokenizer is taken, None to learn one; whole_words: which of the two kinds (`r3lib.nano.tokenizer`). The
-    defaults are r3-nano's, `CALLS` is r3-nano-calls's, `PICO` r3-pico's.
+    defaults are r3-nano's, `CALLS` is r3-nano-calls's, `PICO` r3-pico's; those that end in 2 are of the second edition.
     """
 
     hidden_size: int = 256
@@ -109,9 +109,10 @@ SECOND = Recipe(
     ),
     bfloat16=True,
 )
-# a tenth of r3-nano's parameters, from the same texts in the same tokens
+# a tenth of r3-nano's parameters, from the same texts in the same tokens, both editions
 PICO = Recipe(hidden_size=96, intermediate_size=224, layers=3, heads=2, kv_heads=1, tokenizer="r3-nano")
-RECIPES = {"r3-nano": Recipe(), "r3-nano-2": SECOND, "r3-nano-calls": CALLS, "r3-pico": PICO}
+PICO_2 = replace(PICO, start="r3-pico", tokenizer="r3-nano-2", phases=SECOND.phases, bfloat16=True)
+RECIPES = {"r3-nano": Recipe(), "r3-nano-2": SECOND, "r3-nano-calls": CALLS, "r3-pico": PICO, "r3-pico-2": PICO_2}
 
 
 def texts_of(phase: Phase, seed: int, held_out: set, sizes: tuple[int, ...]) -> Iterator[list[Message]]:
