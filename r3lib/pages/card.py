@@ -71,7 +71,7 @@ def _metadata(profile: Profile, trained: list[report.Run], title: str) -> ModelC
 
 def _result(row: dict) -> EvalResult:
     """A figure (`report.figures`) as the hub has them, as a fraction."""
-    labels, metric = {arm: label for label, arm in report.TABLE + (report.LENIENT,)}, row["metric"]
+    labels, metric = {arm: label for label, arm in report.TABLE}, row["metric"]
     return EvalResult(
         task_type="text-generation",
         dataset_type=row["task"],

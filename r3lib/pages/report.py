@@ -53,6 +53,7 @@ FOLLOWS = {"first_follows": "first", "second_follows": "second"}  # metric -> th
 BREAK = frozenset(("no_answer", "invalid_equation", "wrong_numbers", "no_call", "invalid_json"))
 TABLE = (  # label, metric or arm: format apart from correctness
     ROWS[0],
+    ("first try, a right answer anywhere in it", "lenient"),
     ("first try follows the rules, right or not", "first_follows"),
     ROWS[1],
     ("second try follows the rules, right or not", "second_follows"),
@@ -60,7 +61,6 @@ TABLE = (  # label, metric or arm: format apart from correctness
     *CONTROLS,
     (LEAK, "leak"),
 )
-LENIENT = ("first try, a right answer anywhere in it", "lenient")
 OLD = " (made before records were kept)"
 
 
