@@ -59,10 +59,10 @@ PROFILES = {
             dtype="float32",
             num_generations=8,
             prompts_per_step=16,
-            lora_rank=4,
+            lora_rank=1,
             micro_batch=32,
-            steps=90,
-            learning_rate=2e-3,
+            steps=70,
+            learning_rate=5e-3,
             beta=0.1,
             # its rare kinds of answers and reflections are as rare as its texts have them at temperature 1
             temperature=1.0,
