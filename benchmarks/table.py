@@ -1,4 +1,4 @@
-"""Tables of what the benchmarks measured, for benchmarks/README.md, and of what the paper's scale takes, for cluster/.
+"""Tables of what the benchmarks measured, for benchmarks/README.md; of what is estimated, for cluster/ and docs/gpu.md.
 
 No figure is typed: what no file in results/ tells is "not measured".
 
@@ -228,6 +228,26 @@ def profiles() -> str:
     return tables.markdown(head.split("|"), rows)
 
 
+def cards() -> str:
+    """Markdown: the profiles for GPUs, by card, with estimates."""
+    rows = [
+        [
+            one.gpu,
+            f"`{one.name}`",
+            Path(one.model).name,
+            f"{'NF4, ' * one.four_bit}LoRA {one.lora_rank}" if one.lora_rank else "all weights",
+            f"{one.steps:,}",
+            f"{one.test_problems:,}",
+            f"{families.estimate(one):.1f}",
+            f"{families.hours(one):.1f}",
+        ]
+        for one in PROFILES.values()
+        if one.gpu
+    ]
+    head = "card|profile|model|trained|steps|test problems|GB on each card, estimated|hours, estimated"
+    return tables.markdown(head.split("|"), rows)
+
+
 def plan(price: float) -> str:
     """Markdown: tokens, arithmetic, hours and cost of the paper's whole scale, by model."""
     paper = PROFILES["paper"]
@@ -288,6 +308,7 @@ def main() -> None:
         report.insert(own, name, make())
     report.insert(cluster, "plan", plan(options.price))
     report.insert(cluster, "preparation", preparation())
+    report.insert(ROOT / "docs" / "gpu.md", "cards", cards())
     print(own.read_text(encoding="utf-8"))
 
 

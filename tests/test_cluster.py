@@ -99,4 +99,5 @@ def test_the_committed_tables_are_those_of_the_results():
 
     for name, make in table.TABLES.items():
         assert marked(own, name) == make(), f"{name}: run `python benchmarks/table.py`"
+    assert marked((ROOT / "docs" / "gpu.md").read_text(encoding="utf-8"), "cards") == table.cards()
     assert marked(cluster, "plan") == table.plan(2.5) and marked(cluster, "preparation") == table.preparation()

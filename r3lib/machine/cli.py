@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="r3", description=sys.modules["r3lib"].__doc__)
     commands = top.add_subparsers(dest="command", required=True)
     reproduce = commands.add_parser("reproduce", help="one seed, start to end, with table, plots and an HTML page")
-    experiment = commands.add_parser("experiment", help="several seeds into results/, as the README's tables have them")
+    experiment = commands.add_parser("experiment", help="several seeds into results/, as RESULTS.md has them")
     experiment.add_argument(
         "--all", action="store_true", help="every experiment of the profile, whatever --task, --arms"
     )
@@ -80,7 +80,9 @@ def parser() -> argparse.ArgumentParser:
         "--push-to-hub", metavar="OWNER/NAME", help="upload the trained adapter and its card to this hub repository"
     )
     experiment.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    commands.add_parser("report", help="rebuild results/summary.csv, the plots and the README's tables from results/")
+    commands.add_parser(
+        "report", help="rebuild results/summary.csv, the plots and the tables of RESULTS.md from results/"
+    )
     nano = commands.add_parser("nano", help="train one of the small models from scratch (many hours on two cores)")
     nano.add_argument("--model", default="r3-nano", help="r3-nano, r3-pico (a tenth of it) or r3-nano-calls")
     nano.add_argument("--out", type=Path, default=Path("runs"))

@@ -14,8 +14,6 @@ from r3lib.machine.profiles import PARTNERS, assignments, override, profile
 from r3lib.pages import card, page, report, tables
 from r3lib.problems import splits
 
-README = HOME / "README.md"
-
 
 def reproduce(options: argparse.Namespace) -> None:
     """One seed of an experiment at the sampling temperature, then its table, plots and page, beside the stored runs."""
@@ -77,10 +75,11 @@ def report_(_: argparse.Namespace) -> None:
         whole = RESULTS.with_name(".results")  # so that a copy that is interrupted is not taken for all
         shutil.rmtree(whole, ignore_errors=True)
         shutil.copytree(ROOT / "results", whole).rename(RESULTS)
-    page.rebuild(RESULTS, README, ROOT / "benchmarks" / "results" / "reproduce.json")
+    page.rebuild(RESULTS, ROOT / "benchmarks" / "results" / "reproduce.json")
+    pages = [name for name in page.PAGES if (HOME / name).exists()]
     print(
         f"Wrote {RESULTS / 'report.html'}, {RESULTS / 'summary.csv'}, and the tables and plots beside the results"
-        + ("; README.md is up to date." if README.exists() else ".")
+        + (f"; up to date: {', '.join(pages)}." if pages else ".")
     )
 
 

@@ -11,13 +11,14 @@ from jinja2 import Environment, FileSystemLoader
 from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 
-from r3lib.files import DATA, read_json, whole, write_json, write_text
+from r3lib.files import DATA, ROOT, read_json, whole, write_json, write_text
 from r3lib.machine.profiles import PARTNERS, profile
-from r3lib.pages import compare, plots, report, requirements
+from r3lib.pages import compare, lessons, plots, report, requirements
 from r3lib.pages.report import Run
 from r3lib.pages.show import clean
 
 MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
+PAGES = ("README.md", "RESULTS.md", "docs/teaching.md")  # with marks to be filled
 ARMS = "accuracy of every arm, vanilla and trained"
 
 
@@ -94,12 +95,12 @@ def _experiment(page: Page, runs: list[Run], folder: Path) -> float:
     return t
 
 
-def rebuild(results: Path, readme: Path, benchmarks: Path) -> None:
-    """Write every table and plot below `results`, its report.html, and what the README shows of them.
+def rebuild(results: Path, benchmarks: Path) -> None:
+    """Write every table and plot below `results`, its report.html, and what PAGES beside `results` show of them.
 
-    benchmarks: what `benchmarks/reproduce.py` wrote. Only what the README has a mark for goes into it.
+    benchmarks: what `benchmarks/reproduce.py` wrote. Only what a page has a mark for goes into it.
     """
-    runs = report.collect(results)
+    runs, home = report.collect(results), results.parent
     report.write_summary(runs, results / "summary.csv")
     page = Page("The R3 kit: all stored results")
     folders = sorted({Path(p).parent.parent for p in results.rglob("vanilla-T*.json")})
@@ -108,40 +109,45 @@ def rebuild(results: Path, readme: Path, benchmarks: Path) -> None:
         own = report.collect(folder)
         page.heading(f"{task}, {name}")
         t = _experiment(page, own, folder)
-        _tables(readme, folder, own, t)
+        _tables(home, folder, own, t)
         if (results / "arms" / task / name).exists():
-            _arms(page, readme, results, task, name)
+            _arms(page, home, results, task, name)
         if first := compare.first_turns(task, name, results):
             alt = "how likely words before the first answer are, step by step of training"
             page.figure(plots.curves(first, *compare.STEP_AXES), alt, folder / "first_turn.png")
-            _show(readme, f"first-turn-{task}-{name}", "", folder / "first_turn.png", alt)
+            _show(home, f"first-turn-{task}-{name}", "", folder / "first_turn.png", alt)
         made = DATA / own[0].record["model"]
         if (made / "repairs.json").exists() and all(run.controls for run in own if run.record["temperature"] == t):
             found = requirements.table(requirements.lines(made, compare.load(task, name, results), first, t))
             page.heading("What the model is to be like, and is", 3)
             page.markdown(found)
             report.insert(made / "README.md", "requirements", found)
+            _show(home, f"requirements-{task}-{name}", found)
         asked = compare.probes(task, name, results)
         if asked:
-            _probes(page, readme, folder, asked)
+            _probes(page, home, folder, asked)
         small = folder.parent / profile(PARTNERS[name]).name if name in PARTNERS else None
         if small in folders:
-            _beside(page, readme, small, folder, t)
+            _beside(page, home, small, folder, t)
         page.heading("Conversations after a failed first try", 3)
         page.conversations([r for r in own if r.record["seed"] == own[0].record["seed"]], t)
-    _show(readme, "cost", report.cost(read_json(benchmarks)))
+    _show(home, "cost", report.cost(read_json(benchmarks)))
+    if (ROOT / "notebooks").exists():  # an installed kit has none
+        _show(home, "notebooks", lessons.table(ROOT / "notebooks"))
     save(plots.loop(), results / "loop.png")
     write_text(results / "report.html", page.text())
 
 
-def _tables(readme: Path, folder: Path, runs: list[Run], t: float) -> None:
+def _tables(home: Path, folder: Path, runs: list[Run], t: float) -> None:
     temperatures = sorted({r.record["temperature"] for r in runs}, reverse=True)
     write_text(folder / "table.md", "\n\n".join(report.table(runs, each) for each in temperatures) + "\n")
     write_json(folder / "differences.json", {str(x): report.differences(runs, x) for x in reversed(temperatures)})
-    _show(readme, f"{folder.parent.name}-{folder.name}", report.table(runs, t), folder / "arms.png", ARMS)
+    mark, picture = f"{folder.parent.name}-{folder.name}", folder / "arms.png"
+    _show(home, mark, report.table(runs, t), picture, ARMS)
+    _show(home, f"headline-{mark}", report.headline(runs, t), picture, ARMS)
 
 
-def _arms(page: Page, readme: Path, results: Path, task: str, name: str) -> None:
+def _arms(page: Page, home: Path, results: Path, task: str, name: str) -> None:
     """Other rewards: their table and the forest plot of all arms."""
     arms, folder = compare.load(task, name, results), results / "arms" / task / name
     t, alt = arms["r3"][0].record["settings"]["temperature"], "what the own reflection is worth over each control"
@@ -151,10 +157,10 @@ def _arms(page: Page, readme: Path, results: Path, task: str, name: str) -> None
     page.markdown(table)
     axis = "second try with the own reflection − with this instead, points"
     page.figure(plots.forest(compare.forest(arms, t), axis), alt, folder / "forest.png")
-    _show(readme, f"arms-{task}-{name}", table, folder / "forest.png", alt)
+    _show(home, f"arms-{task}-{name}", table, folder / "forest.png", alt)
 
 
-def _probes(page: Page, readme: Path, folder: Path, asked: dict[str, list[dict]]) -> None:
+def _probes(page: Page, home: Path, folder: Path, asked: dict[str, list[dict]]) -> None:
     """Rounds, temperatures, tokens and transfer of one task and profile."""
     table, verdict, alt = compare.rounds_table(asked), compare.verdict(asked), "right answers against sampled tokens"
     text = "\n\n".join([table, verdict] + ([compare.transfer_table(asked)] if "transfer" in asked else []))
@@ -165,10 +171,10 @@ def _probes(page: Page, readme: Path, folder: Path, asked: dict[str, list[dict]]
     figure = plots.curves(compare.by_temperatures(asked), *compare.TEMPERATURE_AXES)
     page.figure(figure, "second try against temperature", folder / "temperature.png")
     mark = f"probes-{folder.parent.name}-{folder.name}"
-    _show(readme, mark, f"{table}\n\n**{verdict}**", folder / "tokens.png", alt)
+    _show(home, mark, f"{table}\n\n**{verdict}**", folder / "tokens.png", alt)
 
 
-def _beside(page: Page, readme: Path, small: Path, large: Path, t: float) -> None:
+def _beside(page: Page, home: Path, small: Path, large: Path, t: float) -> None:
     """A small trained model beside the large one."""
     runs, alt = (report.collect(small), report.collect(large)), "a small trained model beside a large untrained one"
     table = compare.beside_table(*runs, t)
@@ -176,12 +182,14 @@ def _beside(page: Page, readme: Path, small: Path, large: Path, t: float) -> Non
     page.heading(f"{small.name} beside {large.name}", 3)
     page.markdown(table)
     page.figure(plots.curves(compare.beside(*runs, t), *compare.COST_AXES, log=True), alt, small / "beside.png")
-    _show(readme, f"beside-{small.parent.name}-{small.name}", table, small / "beside.png", alt)
+    _show(home, f"beside-{large.parent.name}-{large.name}", table, small / "beside.png", alt)
 
 
-def _show(readme: Path, mark: str, text: str, picture: Path | None = None, alt: str = "") -> None:
-    """Put a text, with its picture, into the README, if there is one and it has the mark for it."""
+def _show(home: Path, mark: str, text: str, picture: Path | None = None, alt: str = "") -> None:
+    """Put a text, with its picture, into each of PAGES that is there and has the mark. Links in it start at `home`."""
     if picture:
-        text = f"{text}\n\n![{alt}]({picture.relative_to(readme.parent).as_posix()})"
-    if readme.exists() and f"<!-- {mark}:start -->" in readme.read_text(encoding="utf-8"):
-        report.insert(readme, mark, text)
+        text = f"{text}\n\n![{alt}]({picture.relative_to(home).as_posix()})".lstrip()
+    for name in PAGES:
+        path = home / name
+        if path.exists() and f"<!-- {mark}:start -->" in path.read_text(encoding="utf-8"):
+            report.insert(path, mark, text.replace("](", f"]({'../' * name.count('/')}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -26,12 +27,14 @@ def arms(intervals: dict[str, dict[str, tuple[float, float, float]]]) -> Figure:
     for (name, rows), offset, above, marker in zip(intervals.items(), (-0.16, 0.16), (6, -13), "so"):
         color = COLORS[name]
         for i, label in enumerate(labels):
+            if label not in rows:
+                continue
             (mean, low, high), at = rows[label], i + offset
             known = name if i == 0 else None
             axes.errorbar(mean, at, xerr=[[mean - low], [high - mean]], fmt=marker, color=color, capsize=3, label=known)
             beside = {"xytext": (0, above), "textcoords": "offset points", "ha": "center", "fontsize": 8}
             axes.annotate(f"{mean:.1f}", (mean, at), color=color, **beside)
-    axes.set_yticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(labels)), [fill(label, 44) for label in labels])
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.set_xlabel("right, % of problems (95 % interval)")
     axes.legend(frameon=False, loc="lower right")

@@ -61,6 +61,7 @@ TABLE = (  # label, metric or arm: format apart from correctness
     *CONTROLS,
     (LEAK, "leak"),
 )
+UNASKED = " The hardest controls (forced opening, planned first, the same tokens) were not asked in these runs."
 OLD = " (made before records were kept)"
 
 
@@ -247,6 +248,35 @@ def points(runs: list[Run], temperature: float) -> dict[str, str]:
     }
 
 
+def headline(runs: list[Run], temperature: float) -> str:
+    """One sentence: what training did to the second try, what of that no control explains, and to the first try.
+
+    The best control is the most often right of all that was put in the reflection's place, trained or not.
+    """
+    second = matrix(runs, True, temperature, "second")
+    controls = {
+        f"{'trained' if trained else 'untrained'} model: {label.removeprefix('second try, ')}": values
+        for label, arm in (*ROWS[2:], *CONTROLS)
+        for trained in (True, False)
+        if (values := matrix(runs, trained, temperature, arm)).shape == second.shape
+    }
+    best = max(controls, key=lambda name: controls[name].mean())
+
+    def above(values: np.ndarray, base: np.ndarray) -> str:
+        mean, low, high = paired_difference(values, base)
+        chance = ", which chance could explain" * (low <= 0 <= high)
+        return f"**{100 * mean:+.1f} points** [{100 * low:+.1f}, {100 * high:+.1f}]{chance}"
+
+    first = [matrix(runs, trained, temperature, "first") for trained in (True, False)]
+    asked = all(matrix(runs, True, temperature, arm).size for _, arm in CONTROLS)
+    return (
+        f"*{describe(runs, temperature)}; 95 % intervals in brackets.* Training changed the second try by "
+        f"{above(second, matrix(runs, False, temperature, 'second'))}; with its own reflection, the trained model is above the best of {len(controls)} "
+        f"controls ({best}) by {above(second, controls[best])}; training changed the first try by "
+        f"{above(*first)}.{UNASKED * (not asked)}"
+    )
+
+
 def gather(runs: list[Run], trained: bool, temperature: float, pick: Callable[[Outcomes], Iterable]) -> list:
     """What `pick` takes from the outcomes of each seed, one after another."""
     chosen = [r for r in runs if r.record["trained"] == trained and r.record["temperature"] == temperature]
@@ -355,7 +385,7 @@ def cost(measured: dict[str, dict]) -> str:
     ]
     return (
         f"{''.join(sentences)}Installation is included (`benchmarks/reproduce.py`): one seed, judged on fewer problems "
-        "than the stored runs below."
+        "than the stored runs."
     )
 
 
@@ -368,7 +398,7 @@ def arm_intervals(runs: list[Run], temperature: float) -> dict[str, dict[str, tu
     """{"vanilla" | "trained": {row label: (mean, low, high)}} in percent, for the plot of all arms."""
     out: dict[str, dict[str, tuple[float, float, float]]] = {}
     for name, trained in (("vanilla", False), ("trained", True)):
-        for label, arm in ROWS:
+        for label, arm in (*ROWS, *CONTROLS):
             values = matrix(runs, trained, temperature, arm)
             if values.size:
                 out.setdefault(name, {})[label] = tuple(100 * x for x in interval(values))
