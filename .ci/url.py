@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BADGE = re.compile(r"(?<=colab\.research\.google\.com/github/)[^/]+/[^/]+(?=/)")
-PLACES = ("pyproject.toml", "CITATION.cff", "README.md", "notebooks/*.ipynb")
+PLACES = ("pyproject.toml", "CITATION.cff", "README.md", "docs/installing.md", "notebooks/*.ipynb")
 
 
 def main(new: str) -> None:

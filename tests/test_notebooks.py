@@ -157,9 +157,13 @@ REPOSITORY = re.compile(
 )
 
 
+PLACES = ("README.md", "docs/installing.md", "CITATION.cff", "pyproject.toml")
+
+
 def addresses(root: Path) -> dict[str, set[str]]:
     places = [root / name for name in ("README.md", "CITATION.cff", "pyproject.toml", "cluster/README.md")]
-    places += [*root.glob("notebooks/*.ipynb"), *root.glob("data/*/*.md"), *root.glob("benchmarks/*.md")]
+    places += [path for folder in ("notebooks", "data/*", "benchmarks", "docs") for path in root.glob(f"{folder}/*.*")]
+    places = [path for path in places if path.suffix in (".md", ".ipynb", ".cff", ".toml")]
     found = {path.relative_to(root): REPOSITORY.findall(path.read_text(encoding="utf-8")) for path in places}
     return {str(name): {match.removeprefix("https://github.com/") for match in all_} for name, all_ in found.items()}
 
@@ -167,7 +171,7 @@ def addresses(root: Path) -> dict[str, set[str]]:
 def test_there_is_one_address_and_the_readme_says_whether_a_kit_is_there():
     found = addresses(ROOT)
     assert set().union(*found.values()) == {ADDRESS.removeprefix("https://github.com/")}
-    named = {"README.md", "CITATION.cff", "pyproject.toml", *(f"notebooks/{path.name}" for path in NOTEBOOKS)}
+    named = {*PLACES, *(f"notebooks/{path.name}" for path in NOTEBOOKS)}
     assert {name for name, matches in found.items() if matches} == named
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"git clone {ADDRESS} r3-kit && cd r3-kit\n" in readme
@@ -176,7 +180,7 @@ def test_there_is_one_address_and_the_readme_says_whether_a_kit_is_there():
 
 def test_make_url_puts_another_in_every_place(tmp_path):
     books = [f"notebooks/{path.name}" for path in NOTEBOOKS]
-    for path in (".ci/url.py", "pyproject.toml", "CITATION.cff", "README.md", *books):
+    for path in (".ci/url.py", *PLACES, *books):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / path, tmp_path / path)
 
@@ -189,7 +193,8 @@ def test_make_url_puts_another_in_every_place(tmp_path):
         assert f'URL, here = "{new}"' in first_cell(tmp_path / "notebooks" / NOTEBOOKS[0].name)
         text = (tmp_path / "notebooks" / NOTEBOOKS[0].name).read_text(encoding="utf-8")
         assert f"google.com/github/{badge or short}/blob/main/notebooks/{NOTEBOOKS[0].name})" in text
-        assert f"git clone {new} r3-kit && cd r3-kit\n" in (tmp_path / "README.md").read_text(encoding="utf-8")
+        for page in ("README.md", "docs/installing.md"):
+            assert f"git clone {new} r3-kit && cd r3-kit\n" in (tmp_path / page).read_text(encoding="utf-8")
         assert f'repository-code: "{new}"' in (tmp_path / "CITATION.cff").read_text(encoding="utf-8")
     for path in (path for path in tmp_path.rglob("*") if path.is_file()):
         assert path.read_bytes() == (ROOT / path.relative_to(tmp_path)).read_bytes(), path

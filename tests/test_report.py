@@ -224,10 +224,12 @@ def test_damaged_or_absent_results_say_what_to_do(results, tmp_path):
 
 @stored
 def test_everything_committed_is_what_the_results_say(tmp_path):
-    """README, tables, differences, summary and page are rebuilt in a copy; the pictures are not compared."""
+    """Pages, tables, differences, summary and HTML page are rebuilt in a copy; the pictures are not compared."""
     shutil.copytree(RESULTS, tmp_path / "results")
-    shutil.copy(ROOT / "README.md", tmp_path)
-    page.rebuild(tmp_path / "results", tmp_path / "README.md", ROOT / "benchmarks" / "results" / "reproduce.json")
+    for name in page.PAGES:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    page.rebuild(tmp_path / "results", ROOT / "benchmarks" / "results" / "reproduce.json")
     made = [p for p in tmp_path.rglob("*") if p.suffix in (".md", ".csv", ".json", ".html", ".png")]
     for path in made:
         old = ROOT / path.relative_to(tmp_path)
@@ -239,12 +241,30 @@ def test_everything_committed_is_what_the_results_say(tmp_path):
 
 
 @stored
-def test_the_readme_shows_every_stored_table():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_every_stored_table_is_shown():
+    shown = (ROOT / "RESULTS.md").read_text(encoding="utf-8")
     for folder in STORED:
         task, name = folder.relative_to(RESULTS).parts[-2:]
         prefix = {"arms": "arms-"}.get(folder.relative_to(RESULTS).parts[0], "")
-        assert f"<!-- {prefix}{task}-{name}:start -->" in readme or (folder / "beside.md").exists()
+        assert f"<!-- {prefix}{task}-{name}:start -->" in shown or (folder / "beside.md").exists()
+
+
+def test_the_headline_names_the_best_control_and_says_what_chance_could_explain(results):
+    """The planted gain is in the trained second try alone; the controls are alike, and so are the first tries."""
+    runs = report.collect(results)
+    said = report.headline(runs, 1.0)
+    gain, over, first = re.findall(r"\*\*([+-][\d.]+) points\*\* \[\S+, \S+\](, which chance could explain)?", said)
+    assert float(gain[0]) > 20 and first[1] and said.endswith(report.UNASKED)
+    second = report.matrix(runs, True, 1.0, "second").mean()
+    controls = {
+        (trained, arm): report.matrix(runs, trained, 1.0, arm).mean()
+        for trained in (True, False)
+        for _, arm in report.ROWS[2:]
+    }
+    trained, arm = max(controls, key=controls.get)
+    label = {arm: label for label, arm in report.ROWS}[arm].removeprefix("second try, ")
+    assert f"of {len(controls)} controls ({'trained' if trained else 'untrained'} model: {label})" in said
+    assert float(over[0]) == pytest.approx(100 * (second - controls[trained, arm]), abs=0.06)
 
 
 @pytest.mark.parametrize(

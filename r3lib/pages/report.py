@@ -271,8 +271,9 @@ def headline(runs: list[Run], temperature: float) -> str:
     asked = all(matrix(runs, True, temperature, arm).size for _, arm in CONTROLS)
     return (
         f"*{describe(runs, temperature)}; 95 % intervals in brackets.* Training changed the second try by "
-        f"{above(second, matrix(runs, False, temperature, 'second'))}; with its own reflection, the trained model is above the best of {len(controls)} "
-        f"controls ({best}) by {above(second, controls[best])}; training changed the first try by "
+        f"{above(second, matrix(runs, False, temperature, 'second'))}; the difference between the second try with the "
+        f"model's own reflection and the best of {len(controls)} controls ({best}) is {above(second, controls[best])}; "
+        "training changed the first try by "
         f"{above(*first)}.{UNASKED * (not asked)}"
     )
 
