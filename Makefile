@@ -12,7 +12,7 @@ JOBS ?= 2# processes that run the tests, of one thread each
 export MALLOC_MMAP_THRESHOLD_ = 1073741824
 export MALLOC_TRIM_THRESHOLD_ = 1073741824
 
-.PHONY: reproduce test lab course experiments report nano readiness bench mutants lock url clean
+.PHONY: reproduce test lab course site experiments report nano readiness bench mutants lock url clean
 
 reproduce: $(VENV)/.core
 	$(RUN) -m r3lib reproduce --task $(EXPERIMENT) --seed $(SEED)
@@ -26,6 +26,9 @@ lab: $(VENV)/.all
 
 course: $(VENV)/.all
 	$(RUN) -m r3lib course
+
+site: build/site-venv/.done
+	build/site-venv/bin/python -m sphinx -q -W --keep-going -c docs . build/site
 
 experiments: $(VENV)/.core
 	$(RUN) -m r3lib experiment --all --seeds 0 1 2 3 4
@@ -66,7 +69,7 @@ url:
 	$(PYTHON) .ci/url.py $(URL)
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs build
 
 $(VENV)/bin/python:
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'r3lib needs Python 3.11 or newer; set PYTHON=python3.12, say')"
@@ -81,3 +84,8 @@ $(VENV)/.all: $(VENV)/bin/python requirements-all.lock pyproject.toml
 	$(RUN) -m pip install --disable-pip-version-check --no-compile -r requirements-all.lock
 	$(RUN) -m pip install --disable-pip-version-check --no-deps --no-build-isolation -q -e .
 	touch $@ $(VENV)/.core
+
+build/site-venv/.done: docs/site.lock
+	$(PYTHON) -m venv build/site-venv
+	build/site-venv/bin/pip install --disable-pip-version-check -q -r docs/site.lock
+	touch $@

@@ -6,7 +6,6 @@ from pathlib import Path
 from docutils.nodes import SkipNode
 from latex2mathml.converter import convert
 
-ROOT = Path(__file__).resolve().parent.parent
 CONTENTS = {  # of the site, part by part
     "Results": ["RESULTS", "results/REPLACED"],
     "Notebooks": ["notebooks/*"],
@@ -19,7 +18,10 @@ CONTENTS = {  # of the site, part by part
 project = "The R3 kit"
 copyright = "the R3 kit's authors, Apache-2.0"
 root_doc = "README"
-include_patterns = ["README.md", *(f"{name}.{end}" for part in CONTENTS.values() for name in part for end in ("md", "ipynb"))]
+include_patterns = ["README.md"] + [
+    f"{name}.{end}" for names in CONTENTS.values() for name in names for end in ("md", "ipynb")
+]
+exclude_patterns = [".venv", "build", "runs", "course"]
 extensions = ["myst_nb"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
@@ -40,7 +42,8 @@ def add_contents(app, name, text):
 
 
 def write_math(self, node):
-    self.body.append(convert(node.astext(), display="inline" if node.tagname == "math" else "block"))
+    source = node.astext().replace("{aligned}", "{split}")  # the name that the converter knows
+    self.body.append(convert(source, display="inline" if node.tagname == "math" else "block"))
     raise SkipNode
 
 

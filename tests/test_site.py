@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,6 +74,16 @@ def test_a_link_that_leads_nowhere_is_found():
         "../outside.md",
         "RESULTS.md#none",
     ]
+
+
+def test_the_site_has_every_page():
+    code = ast.parse((ROOT / "docs" / "conf.py").read_text(encoding="utf-8")).body
+    (contents,) = (
+        node.value for node in code if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "CONTENTS"
+    )
+    names = [name for part in ast.literal_eval(contents).values() for name in part]
+    found = {path for name in names for end in (".md", ".ipynb") for path in ROOT.glob(name + end)}
+    assert found == {*PAGES} - {ROOT / "README.md"}
 
 
 # the README
@@ -159,6 +170,8 @@ def test_every_row_and_arm_is_explained():
     page = text(ROOT / "RESULTS.md").partition("\n## Countdown")
     assert [label for label, _ in report.TABLE if f"| `{label}` |" not in page[0]] == []
     assert [name for name in ARMS if f"`{name}`" not in page[2]] == []
+    entry = text(ROOT / "docs" / "glossary.md").partition("**Arm.**")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`(\w+)`", entry)) == {*ARMS}
 
 
 def test_the_library_page_names_every_file_and_folder():
