@@ -18,8 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from r3lib import models, record
 from r3lib.config import Profile
 from r3lib.files import DATA, HOME, R3Error, hash_file, write_json, write_text
-from r3lib.measure.stats import paired_difference
-from r3lib.pages import tables
+from r3lib.pages.compare import forgetting_table as table  # noqa: F401  it needs no torch, so it is there
 from r3lib.problems import splits
 from r3lib.tasks import Task
 
@@ -126,32 +125,3 @@ def run(task: Task, profile: Profile, seed: int, out: Path, adapter: Path, fresh
         before = judge(model, tokenizer, profile, asked, limit)
     after = judge(model, tokenizer, profile, asked, limit)
     write_json(path, {**made, "seconds": round(time.monotonic() - began, 1), "before": before, "after": after})
-
-
-def table(before: list[dict[str, dict]], after: list[dict[str, dict]]) -> str:
-    """Markdown: each test before and after, and the paired difference over documents and seeds.
-
-    before, after: what `judge` gives, one a seed. The harness's standard errors are printed where there is one seed.
-    """
-    rows = []
-    for task, one in before[0].items():
-        olds, news = ([each[task] for each in found] for found in (before, after))
-        scale = 100 if one["metric"] == "acc" else 1
-        places = 2 if scale == 100 else 4
-        cells = [_value(own, scale, places) for own in (olds, news)]
-        change = scale * (np.mean([each["value"] for each in news]) - np.mean([each["value"] for each in olds]))
-        said = f"{change:+.{places}f}"
-        samples = [[each["samples"] for each in own] for own in (news, olds)]
-        if all(each and len(each) == one["n"] for own in samples for each in own):
-            mean, low, high = paired_difference(*samples)
-            said = f"{scale * mean:+.{places}f} [{scale * low:+.{places}f}, {scale * high:+.{places}f}]"
-        metric = "accuracy, %" if one["metric"] == "acc" else one["metric"].replace("_", " ")
-        rows.append([task, metric, str(one["n"]), *cells, said])
-    head = ["before ± s.e.", "after ± s.e."] if len(before) == 1 else ["before", "after"]
-    return tables.markdown(["test", "metric", "n", *head, "after − before [95 %]"], rows)
-
-
-def _value(runs: list[dict], scale: float, places: int) -> str:
-    mean, error = np.mean([one["value"] for one in runs]), runs[0]["stderr"]
-    known = len(runs) == 1 and error is not None and not np.isnan(error)
-    return f"{scale * mean:.{places}f}" + (f" ± {scale * error:.{places}f}" if known else "")

@@ -277,6 +277,41 @@ def probes(task: str, profile: str, results: Path | None = None) -> dict[str, li
     return {name: out[name] for name in ("vanilla", "trained", "transfer") if name in out}
 
 
+def forgetting(task: str, profile: str, results: Path | None = None) -> list[dict]:
+    """What `forgetting.run` wrote, one record a seed; empty if it has not run."""
+    folder = results / task / profile if results else files.results(task, profile)
+    return [read_json(path) for path in sorted(folder.glob("seed*/forgetting.json"))]
+
+
+def forgetting_table(before: list[dict[str, dict]], after: list[dict[str, dict]]) -> str:
+    """Markdown: each test before and after, and the paired difference over documents and seeds.
+
+    before, after: what `r3lib.measure.forgetting.judge` gives, one a seed. The harness's standard errors are printed where there is one seed.
+    """
+    rows = []
+    for task, one in before[0].items():
+        olds, news = ([each[task] for each in found] for found in (before, after))
+        scale = 100 if one["metric"] == "acc" else 1
+        places = 2 if scale == 100 else 4
+        cells = [_score(own, scale, places) for own in (olds, news)]
+        change = scale * (np.mean([each["value"] for each in news]) - np.mean([each["value"] for each in olds]))
+        said = f"{change:+.{places}f}"
+        samples = [[each["samples"] for each in own] for own in (news, olds)]
+        if all(each and len(each) == one["n"] for own in samples for each in own):
+            mean, low, high = paired_difference(*samples)
+            said = f"{scale * mean:+.{places}f} [{scale * low:+.{places}f}, {scale * high:+.{places}f}]"
+        metric = "accuracy, %" if one["metric"] == "acc" else one["metric"].replace("_", " ")
+        rows.append([task, metric, str(one["n"]), *cells, said])
+    head = ["before ± s.e.", "after ± s.e."] if len(before) == 1 else ["before", "after"]
+    return markdown(["test", "metric", "n", *head, "after − before [95 %]"], rows)
+
+
+def _score(runs: list[dict], scale: float, places: int) -> str:
+    mean, error = np.mean([one["value"] for one in runs]), runs[0]["stderr"]
+    known = len(runs) == 1 and error is not None and not np.isnan(error)
+    return f"{scale * mean:.{places}f}" + (f" ± {scale * error:.{places}f}" if known else "")
+
+
 def tries(records: list[dict], how: str, temperature: float, number: int) -> np.ndarray:
     """(seeds, problems) of 0 and 1: right at try `number` or before. how: "reflect" or "blind"."""
     rows = [record["answers"][f"{how}-T{temperature:g}"]["right"][number] for record in records]

@@ -126,6 +126,15 @@ def rebuild(results: Path, benchmarks: Path) -> None:
         asked = compare.probes(task, name, results)
         if asked:
             _probes(page, home, folder, asked)
+        if forgot := compare.forgetting(task, name, results):
+            before, after = ([one[when] for one in forgot] for when in ("before", "after"))
+            seeds = ", ".join(str(one["seed"]) for one in forgot)
+            found = f"*{report.model_name(forgot[0])}, greedy, seeds {seeds}.*\n\n" + compare.forgetting_table(
+                before, after
+            )
+            page.heading("What training cost elsewhere", 3)
+            page.markdown(found)
+            _show(home, f"forgetting-{task}-{name}", found)
         small = folder.parent / profile(PARTNERS[name]).name if name in PARTNERS else None
         if small in folders:
             _beside(page, home, small, folder, t)
