@@ -51,7 +51,11 @@ def test_the_table_pairs_by_document(judged):
     worse["r3_text"]["samples"] = [x + 0.5 for x in worse["r3_text"]["samples"]]
     lines = forgetting.table([judged], [worse]).splitlines()
     assert "+0.00 [+0.00, +0.00]" in lines[2] and "accuracy, %" in lines[2]
-    assert "+0.5000 [+0.5000, +0.5000]" in lines[3] and f"| {SLICE} |" in lines[3]
+    assert "+0.5000 [+0.5000, +0.5000]" in lines[3] and f"| {SLICE} |" in lines[3] and "±" in lines[2]
+    both = forgetting.table(
+        [judged, judged], [judged, worse]
+    ).splitlines()  # two seeds: half the change, no error of one
+    assert "+0.2500 [" in both[3] and "±" not in both[2]
 
 
 @pytest.mark.parametrize("name", forgetting.SHIPPED)

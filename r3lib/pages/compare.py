@@ -286,7 +286,8 @@ def forgetting(task: str, profile: str, results: Path | None = None) -> list[dic
 def forgetting_table(before: list[dict[str, dict]], after: list[dict[str, dict]]) -> str:
     """Markdown: each test before and after, and the paired difference over documents and seeds.
 
-    before, after: what `r3lib.measure.forgetting.judge` gives, one a seed. The harness's standard errors are printed where there is one seed.
+    before, after: what `r3lib.measure.forgetting.judge` gives, one a seed. The harness's standard errors
+    are printed where there is one seed.
     """
     rows = []
     for task, one in before[0].items():

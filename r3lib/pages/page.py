@@ -128,10 +128,8 @@ def rebuild(results: Path, benchmarks: Path) -> None:
             _probes(page, home, folder, asked)
         if forgot := compare.forgetting(task, name, results):
             before, after = ([one[when] for one in forgot] for when in ("before", "after"))
-            seeds = ", ".join(str(one["seed"]) for one in forgot)
-            found = f"*{report.model_name(forgot[0])}, greedy, seeds {seeds}.*\n\n" + compare.forgetting_table(
-                before, after
-            )
+            who = f"*{report.model(forgot[0])}, {report.seeds(forgot)}, greedy.*"
+            found = f"{who}\n\n{compare.forgetting_table(before, after)}"
             page.heading("What training cost elsewhere", 3)
             page.markdown(found)
             _show(home, f"forgetting-{task}-{name}", found)
