@@ -54,7 +54,7 @@ def test_the_table_pairs_by_document(judged):
     assert "+0.5000 [+0.5000, +0.5000]" in lines[3] and f"| {SLICE} |" in lines[3] and "±" in lines[2]
     both = forgetting.table(
         [judged, judged], [judged, worse]
-    ).splitlines()  # two seeds: half the change, no error of one
+    ).splitlines()  # half the change
     assert "+0.2500 [" in both[3] and "±" not in both[2]
 
 
