@@ -251,14 +251,15 @@ def points(runs: list[Run], temperature: float) -> dict[str, str]:
 def headline(runs: list[Run], temperature: float) -> str:
     """One sentence: what training did to the second try, what of that no control explains, and to the first try.
 
-    The best control is the most often right of all that was put in the reflection's place, trained or not.
+    The best control is the most often right of all that was put in the reflection's place, trained or not. The own
+    reflection without its right answers is no such rival, and is told of apart.
     """
     second = matrix(runs, True, temperature, "second")
     controls = {
         f"{'trained' if trained else 'untrained'} model: {label.removeprefix('second try, ')}": values
         for label, arm in (*ROWS[2:], *CONTROLS)
         for trained in (True, False)
-        if (values := matrix(runs, trained, temperature, arm)).shape == second.shape
+        if arm != "redacted" and (values := matrix(runs, trained, temperature, arm)).shape == second.shape
     }
     best = max(controls, key=lambda name: controls[name].mean())
 
@@ -268,13 +269,14 @@ def headline(runs: list[Run], temperature: float) -> str:
         return f"**{100 * mean:+.1f} points** [{100 * low:+.1f}, {100 * high:+.1f}]{chance}"
 
     first = [matrix(runs, trained, temperature, "first") for trained in (True, False)]
+    cut = matrix(runs, True, temperature, "redacted")
     asked = all(matrix(runs, True, temperature, arm).size for _, arm in CONTROLS)
     return (
         f"*{describe(runs, temperature)}; 95 % intervals in brackets.* Training changed the second try by "
         f"{above(second, matrix(runs, False, temperature, 'second'))}; the difference between the second try with the "
         f"model's own reflection and the best of {len(controls)} controls ({best}) is {above(second, controls[best])}; "
-        "training changed the first try by "
-        f"{above(*first)}.{UNASKED * (not asked)}"
+        f"cutting right answers out of these reflections changes it by {above(cut, second)}; training changed the first "
+        f"try by {above(*first)}.{UNASKED * (not asked)}"
     )
 
 
