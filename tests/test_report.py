@@ -253,14 +253,17 @@ def test_the_headline_names_the_best_control_and_says_what_chance_could_explain(
     """The planted gain is in the trained second try alone; the controls are alike, and so are the first tries."""
     runs = report.collect(results)
     said = report.headline(runs, 1.0)
-    gain, over, first = re.findall(r"\*\*([+-][\d.]+) points\*\* \[\S+, \S+\](, which chance could explain)?", said)
+    gain, over, cut, first = re.findall(r"\*\*([+-][\d.]+) points\*\* \[\S+, \S+\](, which chance could explain)?", said)
     assert float(gain[0]) > 20 and first[1] and said.endswith(report.UNASKED)
     second = report.matrix(runs, True, 1.0, "second").mean()
     controls = {
         (trained, arm): report.matrix(runs, trained, 1.0, arm).mean()
         for trained in (True, False)
         for _, arm in report.ROWS[2:]
+        if arm != "redacted"
     }
+    redacted = report.matrix(runs, True, 1.0, "redacted").mean()
+    assert float(cut[0]) == pytest.approx(100 * (redacted - second), abs=0.06)
     trained, arm = max(controls, key=controls.get)
     label = {arm: label for label, arm in report.ROWS}[arm].removeprefix("second try, ")
     assert f"of {len(controls)} controls ({'trained' if trained else 'untrained'} model: {label})" in said

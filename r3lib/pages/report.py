@@ -275,8 +275,8 @@ def headline(runs: list[Run], temperature: float) -> str:
         f"*{describe(runs, temperature)}; 95 % intervals in brackets.* Training changed the second try by "
         f"{above(second, matrix(runs, False, temperature, 'second'))}; the difference between the second try with the "
         f"model's own reflection and the best of {len(controls)} controls ({best}) is {above(second, controls[best])}; "
-        f"cutting right answers out of these reflections changes it by {above(cut, second)}; training changed the first "
-        f"try by {above(*first)}.{UNASKED * (not asked)}"
+        f"cutting right answers out of these reflections changes it by {above(cut, second)}; training changed the "
+        f"first try by {above(*first)}.{UNASKED * (not asked)}"
     )
 
 
