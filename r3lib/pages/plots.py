@@ -31,7 +31,7 @@ COURSE = {  # the notebooks, by the parts of the course
     "What it shows": {
         "05": "Countdown",
         "06": "function calling",
-        "07": "does reflection matter?",
+        "07": "does it matter?",
         "08": "better reflections?",
         "09": "errors",
         "10": "forgetting",
@@ -48,17 +48,17 @@ def roadmap(today: str) -> Figure:
     if not any(today in part for part in COURSE.values()):
         raise ValueError(f"There is no notebook {today!r} in plots.COURSE.")
     columns = max(map(len, COURSE.values()))
-    figure, axes = plt.subplots(figsize=(11, 0.62 * len(COURSE) + 0.1), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9.2, 0.6 * len(COURSE) + 0.1), layout="constrained")
     for row, (part, lessons) in enumerate(COURSE.items()):
         axes.text(-0.62, row, part, ha="right", va="center", fontsize=10, color=INK)
         for column, (number, title) in enumerate(lessons.items()):
             lit = number == today
             style = {"facecolor": TRAINED, "edgecolor": INK, "lw": 2.5} if lit else {"facecolor": "white", "lw": 0.8}
             axes.add_patch(FancyBboxPatch((column - 0.44, row - 0.34), 0.88, 0.68, boxstyle="round,pad=0.02", **style))
-            text = f"{'▶ ' if lit else ''}{number}\n{fill(title, 15)}"
+            text = f"{'▶ ' if lit else ''}{number}\n{fill(title, 14)}"
             weight = {"color": "white", "weight": "bold"} if lit else {"color": INK}
             axes.text(column, row, text, ha="center", va="center", fontsize=8.5, linespacing=1.1, **weight)
-    axes.set_xlim(-1.75, columns - 0.5)
+    axes.set_xlim(-1.65, columns - 0.5)
     axes.set_ylim(len(COURSE) - 0.55, -0.45)
     axes.axis("off")
     parts = (f"{part}: {', '.join(map(' '.join, lessons.items()))}" for part, lessons in COURSE.items())
