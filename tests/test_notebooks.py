@@ -12,7 +12,7 @@ import nbformat
 import pytest
 
 from r3lib.files import ROOT
-from r3lib.pages import course
+from r3lib.pages import course, plots
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MEASURED = re.compile(r"^\| (`nano`|any .*) \| \d+ s \| \d+\.\d GB \| 2 cores, \S+, no GPU \|$", re.M)
@@ -35,6 +35,32 @@ def test_it_is_stored_as_it_ran_from_top_to_bottom(path):
     code = [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert not [out for cell in code for out in cell.outputs if out.output_type == "error"]
+
+
+ROADMAP = [path for path in NOTEBOOKS if "plots.roadmap(" in path.read_text(encoding="utf-8")]
+
+
+def test_the_roadmap_has_every_notebook():
+    assert [number for part in plots.COURSE.values() for number in part] == [path.stem[:2] for path in NOTEBOOKS]
+
+
+@pytest.mark.parametrize("path", ROADMAP, ids=lambda path: path.stem)
+def test_a_lesson_can_be_read_at_the_back_of_the_room_and_aloud(path):
+    """And it says how long its exercises take."""
+    cells = nbformat.read(path, 4).cells
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    assert f'plots.roadmap("{path.stem[:2]}")' in code[1].source
+    assert [line for cell in code for line in cell.source.splitlines() if len(line) > 100] == []
+    outputs = [out for cell in code for out in cell.outputs]
+    assert not [out for out in outputs if out.get("name") == "stderr"], "nothing red"
+    bundles = [out.data for out in outputs if "data" in out]
+    kinds = {kind for data in bundles for kind in data}
+    assert not kinds & {"image/png", "application/vnd.jupyter.widget-view+json"}, "figures by show.figure, no bars"
+    images = re.findall(r"<img [^>]*", "".join(data.get("text/html", "") for data in bundles))
+    assert all(re.search(r' alt="[^"]{20}', image) for image in images) and images
+    prose = "".join(cell.source for cell in cells if cell.cell_type == "markdown").partition("## Exercises")
+    minutes = sum(map(int, re.findall(r"\((?:easy|medium|hard), (\d+) minutes", prose[2])))
+    assert f"plus {minutes} for the exercises" in prose[0]
 
 
 # the first cell: a checkout near by, else an installed kit, else an installation, else a sentence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from html.parser import HTMLParser
 
 import pytest
@@ -12,12 +13,13 @@ from hypothesis import strategies as st
 
 from r3lib.conversation import SPANS, Transcript
 from r3lib.loss import group_advantages
-from r3lib.pages import show
+from r3lib.pages import plots, show
 from r3lib.problems.countdown import verify
 from r3lib.tasks import Verdict
 
 RIGHT = verify("<answer>1 + 2</answer>", [1, 2], 3)
 WRONG = verify("<answer>1 - 2</answer>", [1, 2], 3)
+PANELS = ("reward", "zero_advantage_fraction", "reflection_tokens", "kl")
 NASTY = '<script>alert("&")</script> $x$ \x1b[31mred \u202e \ud800 \x00'
 
 
@@ -170,3 +172,45 @@ def test_conversations_before_and_after_stand_side_by_side():
     assert "vanilla, verifier: ✘ missed_target" in view.text and "trained, verifier: ✔ correct" in view.text
     assert "<script>" not in view.html and view.html.count("attempt &lt;script&gt;") == 2
     assert "\x1b" not in view.text + view.html
+
+
+def test_a_figure_has_an_alternative_text_and_is_closed():
+    from matplotlib import pyplot
+
+    figure, axis = pyplot.subplots(figsize=(4, 2))
+    with pytest.raises(ValueError, match="what it shows"):
+        show.figure(figure)
+    view = show.figure(figure, 'A "line" & <more>')
+    assert view.text == '[Figure: A "line" & <more>]' and not pyplot.fignum_exists(figure.number)
+    assert 'alt="A &quot;line&quot; &amp; &lt;more&gt;"' in view.html
+    width = int(re.search(r'width="(\d+)"', view.html)[1])
+    assert 300 < width < 450  # inches, at 100 pixels each, cut to what is drawn
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: plots.roadmap("03"),
+        plots.loop,
+        lambda: plots.difficulty([0.5, 1.0]),
+        lambda: plots.kinds(["correct", "too_far"], ["correct", "correct"]),
+        lambda: plots.lengths([1, 2], [3, 4]),
+        lambda: plots.arms({"vanilla": {"first": (1.0, 0.0, 2.0)}, "trained": {"first": (3.0, 2.0, 4.0)}}),
+        lambda: plots.forest({"a": [("gain", 1.0, 0.5, 1.5)]}, "points"),
+        lambda: plots.curves({"trained: blind": [(1, 2.0, 1.0, 3.0), (2, 3.0, 2.0, 4.0)]}, "x", "y"),
+        lambda: plots.flows(Counter({("a", "correct"): 1}), Counter({("a", "a"): 2})),
+        lambda: plots.training({"seed 0": [dict.fromkeys(("step", *PANELS), 1)]}),
+    ],
+)
+def test_every_plot_tells_what_it_shows(draw):
+    label = draw().get_label()
+    assert len(label) > 40 and label.endswith(".")
+    plots.close("all")
+
+
+def test_the_roadmap_lights_one_lesson():
+    lit = [text.get_text() for text in plots.roadmap("03").axes[0].texts if text.get_weight() == "bold"]
+    assert lit == ["▶ 03\nmasked loss"]
+    with pytest.raises(ValueError, match="no notebook '3'"):
+        plots.roadmap("3")
+    plots.close("all")
