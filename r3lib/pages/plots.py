@@ -1,4 +1,7 @@
-"""The kit's pictures. Every function takes plain data and returns a matplotlib figure; none reads a file."""
+"""The kit's pictures. Every function takes plain data and returns a matplotlib figure; none reads a file.
+
+Figures for the notebooks have an alternative text as their label, which `r3lib.pages.show.figure` reads.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,51 @@ FILLED = {
     "vanilla": {"color": VANILLA, "hatch": "//", "edgecolor": "white"},
     "trained": {"color": TRAINED, "edgecolor": "white"},
 }
+COURSE = {  # the notebooks, by the parts of the course
+    "The method": {
+        "00": "start here",
+        "01": "verifiers",
+        "02": "prompts and loop",
+        "03": "masked loss",
+        "04": "failure set",
+    },
+    "What it shows": {
+        "05": "Countdown",
+        "06": "function calling",
+        "07": "does reflection matter?",
+        "08": "better reflections?",
+        "09": "errors",
+        "10": "forgetting",
+        "11": "small beats large?",
+    },
+    "Your turn": {"12": "your own task", "13": "a real model"},
+    "Appendices": {"A1": "how r3-nano was made", "A2": "how r3-nano-calls was made"},
+}
 close = plt.close
+
+
+def roadmap(today: str) -> Figure:
+    """The course, part by part, with today's notebook ("03") lit."""
+    if not any(today in part for part in COURSE.values()):
+        raise ValueError(f"There is no notebook {today!r} in plots.COURSE.")
+    columns = max(map(len, COURSE.values()))
+    figure, axes = plt.subplots(figsize=(11, 0.62 * len(COURSE) + 0.1), layout="constrained")
+    for row, (part, lessons) in enumerate(COURSE.items()):
+        axes.text(-0.62, row, part, ha="right", va="center", fontsize=10, color=INK)
+        for column, (number, title) in enumerate(lessons.items()):
+            lit = number == today
+            style = {"facecolor": TRAINED, "edgecolor": INK, "lw": 2.5} if lit else {"facecolor": "white", "lw": 0.8}
+            axes.add_patch(FancyBboxPatch((column - 0.44, row - 0.34), 0.88, 0.68, boxstyle="round,pad=0.02", **style))
+            text = f"{'▶ ' if lit else ''}{number}\n{fill(title, 15)}"
+            weight = {"color": "white", "weight": "bold"} if lit else {"color": INK}
+            axes.text(column, row, text, ha="center", va="center", fontsize=8.5, linespacing=1.1, **weight)
+    axes.set_xlim(-1.75, columns - 0.5)
+    axes.set_ylim(len(COURSE) - 0.55, -0.45)
+    axes.axis("off")
+    parts = (f"{part}: {', '.join(map(' '.join, lessons.items()))}" for part, lessons in COURSE.items())
+    name = next(lessons[today] for lessons in COURSE.values() if today in lessons)
+    figure.set_label(f"The notebooks of the course. {'. '.join(parts)}. This is {today}, {name}.")
+    return figure
 
 
 def arms(intervals: dict[str, dict[str, tuple[float, float, float]]]) -> Figure:
@@ -158,6 +205,8 @@ def training(logs: dict[str, list[dict]]) -> Figure:
         axis.set_xlabel("step")
         _plain(axis, "y")
     axes[0].legend(frameon=False, fontsize=8)
+    ends = [f"{title} {_ends([e[key] for e in log])}" for log in logs.values() for key, title in panels]
+    figure.set_label(f"A training of {len(steps)} steps, mean of the first and of the last five: {'; '.join(ends)}.")
     return figure
 
 
@@ -176,6 +225,10 @@ def kinds(before: list[str], after: list[str], title: str = "") -> Figure:
     axes.set_title(title, fontsize=10)
     axes.legend(frameon=False)
     _plain(axes, "x")
+    counts = [Counter(before), Counter(after)]
+    told = (" and ".join(f"{100 * c[kind] / c.total():.1f}" for c in counts) for kind in names)
+    shares = [f"{kind.replace('_', ' ')} {share} %" for kind, share in zip(names, told)]
+    figure.set_label(f"Bars: kinds of verdicts{f', {title}' * bool(title)}, vanilla and trained: {', '.join(shares)}.")
     return figure
 
 
@@ -200,6 +253,8 @@ def difficulty(shares: list[float]) -> Figure:
     axes.set_xlabel("difficulty: share of samples that failed")
     axes.set_ylabel("failures")
     _plain(axes, "y")
+    told = f"{np.mean(shares):.2f} on average, 1 for {np.mean(np.array(shares) == 1):.0%} of them"
+    figure.set_label(f"Histogram of {len(shares)} failures by the difficulty of their problems: {told}.")
     return figure
 
 
@@ -229,7 +284,13 @@ def loop() -> Figure:
     axes.set_xlim(-0.5, 5.5)
     axes.set_ylim(-0.05, 1.6)
     axes.axis("off")
+    stages = " → ".join(f"{text} ({who})".replace("\n", " ") for text, who in boxes.items())
+    figure.set_label(f"Boxes with arrows: {stages}. An arrow goes back: reward to the reflection's tokens only.")
     return figure
+
+
+def _ends(values: list[float]) -> str:
+    return f"from {np.mean(values[:5]):.2g} to {np.mean(values[-5:]):.2g}"
 
 
 def _below(heights: list[int], inches: float) -> tuple[Figure, np.ndarray]:

@@ -3,15 +3,19 @@
 Nothing is told by colour alone: spans are named in the margin, the trained one stands in ⟦brackets⟧ and is underlined,
 verdicts carry ✔ or ✘, advantages their sign. Colours are Okabe and Ito's, laid thinly over whatever the theme's
 background is. What a model wrote is escaped: it can neither add markup nor send control characters to a terminal.
+Figures carry an alternative text, for who cannot see them (`figure`).
 
-Not here: plots (the notebooks draw their own; `COLORS` is for them too), single tokens, structured tool messages.
+Not here: the drawing of plots (r3lib.pages.plots, and the notebooks; `COLORS` is for them too), single tokens,
+structured tool messages.
 """
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from io import BytesIO
 from itertools import zip_longest
 from textwrap import wrap
 from typing import TYPE_CHECKING
@@ -19,6 +23,7 @@ from typing import TYPE_CHECKING
 from r3lib.tasks import Verdict
 
 if TYPE_CHECKING:  # they bring torch
+    from matplotlib.figure import Figure
     from transformers import PreTrainedTokenizerBase
 
     from r3lib.conversation import Transcript
@@ -52,6 +57,25 @@ class View:
 
     def __repr__(self) -> str:
         return self.text
+
+
+def figure(figure: Figure, alt: str | None = None) -> View:
+    """A matplotlib figure with its alternative text, which stands in for it where there is text alone.
+
+    alt: what somebody learns who sees the figure; its label if None (those of `r3lib.pages.plots` have one). The figure
+    is closed. It is HTML because notebooks have no other way to give an image an alternative text.
+    """
+    from matplotlib import pyplot
+
+    alt, file = alt or str(figure.get_label()), BytesIO()
+    if not alt:
+        raise ValueError("The figure has no label; say in `alt` what it shows.")
+    figure.savefig(file, format="png", dpi=150, bbox_inches="tight", metadata={"Software": None})
+    pyplot.close(figure)
+    png = file.getvalue()
+    width = int.from_bytes(png[16:20], "big") * 2 // 3  # of the file's header: 100 pixels an inch, as without this
+    image = f'<img alt="{escape(alt)}" width="{width}" style="max-width:100%;background:white"'
+    return View(f"[Figure: {alt}]", f'{image} src="data:image/png;base64,{b64encode(png).decode()}">')
 
 
 def clean(text: str) -> str:
