@@ -86,6 +86,10 @@ def arms(intervals: dict[str, dict[str, tuple[float, float, float]]]) -> Figure:
     axes.set_xlabel("right, % of problems (95 % interval)")
     axes.legend(frameon=False, loc="lower right")
     _plain(axes, "x")
+    told = (
+        f"{label}: {', '.join(f'{name} {_span(*rows[label])}' for name, rows in intervals.items())}" for label in labels
+    )
+    figure.set_label(f"Right answers, % of problems with 95 % intervals. {'; '.join(told)}.")
     return figure
 
 
@@ -109,6 +113,8 @@ def forest(panels: dict[str, list[tuple[str, float, float, float]]], what: str) 
         axis.set_title(name, fontsize=9, fontweight="bold", loc="left", pad=3)
         _plain(axis, "x")
     axes[-1].set_xlabel(what)
+    told = (f"{name}: {'; '.join(f'{label} {_span(*row)}' for label, *row in panel)}" for name, panel in panels.items())
+    figure.set_label(f"Differences with 95 % intervals: {what}. {'. '.join(told)}.")
     return figure
 
 
@@ -134,6 +140,11 @@ def curves(found: dict[str, list[tuple[float, float, float, float]]], x: str, y:
     axes.set_ylabel(y)
     figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=8)
     _plain(axes, "y")
+    ends = (
+        f"{name}: {', '.join(f'{p[1]:.3g} at {p[0]:.3g}' for p in (points[0], points[-1]))}"
+        for name, points in found.items()
+    )
+    figure.set_label(f"Lines: {y} against {x}, first and last point. {'; '.join(ends)}.")
     return figure
 
 
@@ -162,6 +173,9 @@ def gains(paper: dict[str, list], ours: dict[str, tuple[str, float, float, float
         axis.set_title(name, fontsize=10, loc="left")
         _plain(axis, "x")
     axes[-1].set_xlabel("points (ours with its 95 % interval; the paper gives none)")
+    told = [f"{model}, {name}: {_span(*row)}" for name, (model, *row) in ours.items()]
+    told += [f"{row.model}, {name}: {row.points:+.1f}" for name, rows in paper.items() for row in rows if row.verified]
+    figure.set_label(f"Bars: gains in points, ours and the paper's. {'; '.join(told)}. Hollow bars are not verified.")
     return figure
 
 
@@ -182,6 +196,10 @@ def flows(before: Counter, after: Counter) -> Figure:
         axis.set_yticks(range(len(starts)), many)
         axis.set_title(f"{title}: kind of the second answer, % of each row", fontsize=10)
     axes[0].set_ylabel("kind of the first answer (how many)")
+    met = [{a: sum(n for (start, _), n in f.items() if start == a) for a in starts} for f in (before, after)]
+    right = [[100 * f[a, "correct"] / max(n[a], 1) for f, n in zip((before, after), met)] for a in starts]
+    told = (f"{name.replace('_', ' ')} {old:.0f} and {new:.0f} %" for name, (old, new) in zip(starts, right))
+    figure.set_label(f"Two tables, vanilla and trained. Answers put right, by kind of the first: {'; '.join(told)}.")
     return figure
 
 
@@ -243,6 +261,8 @@ def lengths(before: list[int], after: list[int]) -> Figure:
     axes.set_ylabel("reflections")
     axes.legend(frameon=False)
     _plain(axes, "y")
+    medians = f"{np.median(before):.0f} tokens vanilla, {np.median(after):.0f} trained"
+    figure.set_label(f"Histograms of the lengths of reflections, before and after training; medians {medians}.")
     return figure
 
 
@@ -287,6 +307,10 @@ def loop() -> Figure:
     stages = " → ".join(f"{text} ({who})".replace("\n", " ") for text, who in boxes.items())
     figure.set_label(f"Boxes with arrows: {stages}. An arrow goes back: reward to the reflection's tokens only.")
     return figure
+
+
+def _span(mean: float, low: float, high: float) -> str:
+    return f"{mean:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def _ends(values: list[float]) -> str:
