@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -170,3 +171,11 @@ def test_conversations_before_and_after_stand_side_by_side():
     assert "vanilla, verifier: ✘ missed_target" in view.text and "trained, verifier: ✔ correct" in view.text
     assert "<script>" not in view.html and view.html.count("attempt &lt;script&gt;") == 2
     assert "\x1b" not in view.text + view.html
+
+
+def test_a_training_text_marks_what_carries_loss():
+    asked = SimpleNamespace(role="user", text="a <b> & c", loss=[])
+    said = SimpleNamespace(role="assistant", text="one two\x1b", loss=[(0, 2), (2, 4), (7, 8)])
+    view = show.training_text([asked, said])
+    assert view.text.splitlines() == ["     user │ a <b> & c", "assistant │ ⟦one ⟧two⟦\\x1b⟧"]
+    assert "a &lt;b&gt; &amp; c" in view.html and "<u>⟦one ⟧</u>two<u>⟦" in view.html
