@@ -31,8 +31,8 @@ MISTAKES = [
     ("single = max(", "single = sum(", "the best single opening is one of them"),
     ("single / total, each", "single / total, max(r / n for row in rows for r, n in row.values()), each", "two shares"),
     (
-        "each / total\n",
-        "sum(max(row[k][0] / row[k][1] for row in rows) for k in rows[0]) / len(rows[0])\n",
+        "each / total",
+        "sum(max(row[k][0] / row[k][1] for row in rows) for k in rows[0]) / len(rows[0])",
         "a kind that occurs more often counts more",
     ),
 ]
@@ -63,6 +63,6 @@ def smallest_group(share, wanted):
 MISTAKES = [
     (" - share**size", "", "a group whose retries are all right has no signal either"),
     ("size = 2", "size = 3", "groups begin with two"),
-    ("return size", "return size - 1", "the smallest that is enough"),
-    ("size += 1", "size *= 2", "every size is a candidate"),
+    ("return size", "return size - 1", "groups begin with two"),
+    ("size += 1", "size *= 2", "try every size, one after another"),
 ]

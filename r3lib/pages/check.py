@@ -982,9 +982,9 @@ def smallest_group() -> Iterator[Case]:
         size = next(size for size in range(2, 10_000) if 1 - (1 - share) ** size - share**size >= wanted)
         return Case(f"a share of {share} and {wanted} wanted", (share, wanted), size, hint)
 
-    yield case(0.5, 0.4, "groups begin with two")
-    yield case(0.5, 0.7, "the smallest that is enough: not one less")
-    yield case(0.9, 0.5, "a group whose retries are all right has no signal either")
-    hint = "every size is a candidate, one after another"
+    yield case(0.5, 0.4, "groups begin with two: one reflection alone is compared with nothing")
+    yield case(0.8, 0.55, "a group whose retries are all right has no signal either")
+    hint = "try every size, one after another, and stop at the first that is enough"
+    yield case(0.5, 0.7, hint)
     for share, wanted in ((0.1, 0.5), (0.1, 0.9), (0.02, 0.5), (0.3, 0.99), (0.7, 0.9)):
         yield case(share, wanted, hint)

@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 VANILLA, TRAINED, INK = "#8a94a6", "#0b6e99", "#222222"  # told apart in grey as well
 COLORS = {"vanilla": VANILLA, "trained": TRAINED}
@@ -90,7 +90,7 @@ def arms(
             (mean, low, high), at = rows[label], i + offset
             axes.errorbar(mean, at, xerr=[[mean - low], [high - mean]], fmt=marker, color=color, capsize=3)
             beside = {"xytext": (0, above), "textcoords": "offset points", "ha": "center", "fontsize": 8}
-            axes.annotate(f"{mean:.1f}", (mean, at), color=color, **beside)
+            axes.annotate(f"{mean:.1f}", (mean, at), color=INK, **beside)
     axes.set_yticks(range(len(labels)), [fill(label, 44) for label in labels])
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.set_xlabel(what)
@@ -232,6 +232,7 @@ def training(logs: dict[str, list[dict]]) -> Figure:
             axis.plot(steps[window - 1 :], smooth, color=TRAINED, lw=2, ls=("-", "--", ":")[i % 3], label=name)
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("step")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         _plain(axis, "y")
     axes[0].legend(frameon=False, fontsize=8)
     ends = [f"{title} {_ends([e[key] for e in log])}" for log in logs.values() for key, title in panels]
