@@ -252,3 +252,30 @@ def test_curves_draw_every_line(asked):
         figure = plots.curves(found, "x", "y", log=False)
         assert [line.get_label() for line in figure.axes[0].lines] == list(found)
         plots.close(figure)
+
+
+def test_a_difference_is_told_as_its_interval_allows():
+    words = "rose", "fell", "did not move beyond its interval"
+    assert compare.told((2.0, 1.0, 3.0), *words) == "rose by 2.0 points [+1.0, +3.0]"
+    assert compare.told((-2.0, -3.0, -1.0), *words) == "fell by 2.0 points [-3.0, -1.0]"
+    for low, high in ((-1.0, 3.0), (0.0, 3.0)):
+        still = f"did not move beyond its interval (+2.0 points [{low:+.1f}, {high:+.1f}])"
+        assert compare.told((2.0, low, high), *words) == still
+    assert compare.told((0.0, 0.0, 0.0), *words).startswith(words[2])
+
+
+def test_points_grids_and_bars_show_all_they_are_given():
+    points = {"vanilla": {"a": (1.0, 0.0, 2.0)}, "trained": {"a": (2.0, 1.0, 3.0), "b": (4.0, 3.0, 5.0)}}
+    figure = plots.arms(points, "the axis")
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1.0", "2.0", "4.0"]
+    assert [text.get_text() for text in figure.axes[0].get_legend().texts] == ["vanilla", "trained"]
+    assert figure.axes[0].get_xlabel() == "the axis" and "b: trained 4.0 [3.0, 5.0]." in figure.get_label()
+    plots.close(figure)
+    figure = plots.grid({"row": {"one": 10.0, "two": 20.4}}, "shares", [("row", "two")])
+    assert [(text.get_text(), text.get_weight()) for text in figure.axes[0].texts] == [("10", "normal"), ("20", "bold")]
+    assert len(figure.axes[0].patches) == 1 and figure.get_label() == "A table, shares. row: one 10, two 20."
+    plots.close(figure)
+    figure = plots.bars({"a": (10.0, 8.0, 12.0), "b": (0.0, 0.0, 1.0)}, "right, %")
+    assert [text.get_text() for text in figure.axes[0].texts] == ["10", "0"]
+    assert figure.get_label() == "Bars, right, %. a 10.0 [8.0, 12.0]; b 0.0 [0.0, 1.0]."
+    plots.close(figure)

@@ -323,6 +323,9 @@ def test_a_share_of_several_seeds_is_clustered_by_problem(results):
         assert mean == pytest.approx(100 * rescued.mean(), abs=0.1) and n == seeds * failed.sum()
         assert high - low == pytest.approx(once, rel=0.03)
     assert cell("wrong form", 3)[3] == failed.sum() and "| wrong form | none |" in report.rescued_table(runs, 1.0)
+    assert "wrong_form" not in report.rescued(runs, 1.0)["vanilla"]
+    folded = tables.folded("All", report.rescued_table(runs, 1.0))
+    assert folded.startswith("<details><summary>All</summary>\n\n| kind") and folded.endswith("|\n\n</details>")
     leak = report.interval(report.matrix(runs, True, 1.0, "leak"))
     assert leak == pytest.approx(report.interval(report.matrix(runs[:1], True, 1.0, "leak")), abs=0.003)
 

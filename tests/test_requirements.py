@@ -123,3 +123,24 @@ def test_the_time_of_the_model_that_it_began_from_counts(folder, arms):
     write_json(own / "recipe.json", {"start": "base"})
     said = [line for line in requirements.lines(own, arms, STEPS, T) if "minutes on two cores" in line.what]
     assert said[0].measured.endswith("95 minutes") and said[0].met is False
+
+
+def test_without_runs_of_this_model_only_what_needs_none_is_told(folder, arms, monkeypatch):
+    few = requirements.lines(folder, {}, {}, T)
+    assert len(few) == 5 and not any("trained" in line.what and "forced" in line.what for line in few)
+    found = dict(arms)
+    monkeypatch.setattr(requirements.compare, "load", lambda *_: found)
+    monkeypatch.setattr(requirements.compare, "first_turns", lambda *_: STEPS)
+    for runs in arms.values():
+        for each in runs:
+            each.record |= {"model": "another", "settings": {"temperature": T}}
+            each.controls = each.controls or {"answers": {}}
+    assert requirements.stored(folder, "countdown", "nano") == few
+    for runs in arms.values():
+        for each in runs:
+            each.record["model"] = folder.name
+    assert requirements.stored(folder, "countdown", "nano") == requirements.lines(folder, arms, STEPS, T)
+    arms["r3"][0].controls = None
+    assert requirements.stored(folder, "countdown", "nano") == few
+    found |= {"vanilla": [], "r3": []}
+    assert requirements.stored(folder, "countdown", "nano") == few

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -214,3 +215,11 @@ def test_the_roadmap_lights_one_lesson():
     with pytest.raises(ValueError, match="no notebook '3'"):
         plots.roadmap("3")
     plots.close("all")
+
+
+def test_a_training_text_marks_what_carries_loss():
+    asked = SimpleNamespace(role="user", text="a <b> & c", loss=[])
+    said = SimpleNamespace(role="assistant", text="one two\x1b", loss=[(0, 2), (2, 4), (7, 8)])
+    view = show.training_text([asked, said])
+    assert view.text.splitlines() == ["     user │ a <b> & c", "assistant │ ⟦one ⟧two⟦\\x1b⟧"]
+    assert "a &lt;b&gt; &amp; c" in view.html and "<u>⟦one ⟧</u>two<u>⟦" in view.html

@@ -30,7 +30,7 @@ MISTAKES = [
 ]
 
 # %% [markdown] merge_once · medium · 15 minutes · One step of making a tokenizer
-# A byte-pair tokenizer (section 3) begins with single letters. In each step it finds the most frequent pair of
+# A byte-pair tokenizer (section 4) begins with single letters. In each step it finds the most frequent pair of
 # neighbours within words and makes one symbol of it, everywhere, from left to right. Write one step.
 
 # %%

@@ -944,3 +944,47 @@ def disguise() -> Iterator[Case]:
     yield case("book_doctor books book", {"book": "plant"}, "book_doctor books plant", inside)
     chain = {"sell": "wait", "wait": "log"}
     yield case("sell then wait", chain, "wait then log", "all names change at once: a new name is not replaced again")
+
+
+# A3, is r3-nano ready
+
+
+@checks
+def opening_gains() -> Iterator[Case]:
+    def case(counts: dict[str, dict[str, tuple[int, int]]], hint: str) -> Case:
+        rows = list(counts.values())
+        total = sum(n for _, n in rows[0].values())
+        single = max(sum(right for right, _ in row.values()) for row in rows) / total
+        each = sum(max(row[kind][0] for row in rows) for kind in rows[0]) / total
+        return Case(f"the counts {counts}", (counts,), (single, each), hint)
+
+    hint = "return two shares: the best single opening comes first, then the best opening for each kind"
+    yield case({"search": {"missed": (3, 10), "bracket": (0, 10)}}, hint)
+    two = {"search": {"missed": (3, 10), "bracket": (0, 10)}, "check": {"missed": (1, 10), "bracket": (5, 10)}}
+    yield Case(
+        "an opening that corrects 3 of 20 failures and one that corrects 6",
+        (two,),
+        (0.3, 0.4),
+        "two shares; the single opening comes first; the best single opening is one of them, whatever the kinds",
+    )
+    uneven = {"search": {"missed": (9, 90), "bracket": (0, 10)}, "check": {"missed": (0, 90), "bracket": (8, 10)}}
+    yield case(uneven, "a kind that occurs more often counts more")
+    rng, kinds = random.Random(0), "abc"
+    for _ in range(5):
+        many = {kind: rng.randint(5, 30) for kind in kinds}
+        rows = {name: {kind: (rng.randint(0, n), n) for kind, n in many.items()} for name in "uvwx"}
+        yield case(rows, "other counts")
+
+
+@checks
+def smallest_group() -> Iterator[Case]:
+    def case(share: float, wanted: float, hint: str) -> Case:
+        size = next(size for size in range(2, 10_000) if 1 - (1 - share) ** size - share**size >= wanted)
+        return Case(f"a share of {share} and {wanted} wanted", (share, wanted), size, hint)
+
+    yield case(0.5, 0.4, "groups begin with two: one reflection alone is compared with nothing")
+    yield case(0.8, 0.55, "a group whose retries are all right has no signal either")
+    hint = "try every size, one after another, and stop at the first that is enough"
+    yield case(0.5, 0.7, hint)
+    for share, wanted in ((0.1, 0.5), (0.1, 0.9), (0.02, 0.5), (0.3, 0.99), (0.7, 0.9)):
+        yield case(share, wanted, hint)

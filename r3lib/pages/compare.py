@@ -140,6 +140,17 @@ def points(found: tuple[float, float, float], scale: float = 1) -> str:
     return f"{scale * found[0]:+.1f} [{scale * found[1]:+.1f}, {scale * found[2]:+.1f}]"
 
 
+def told(found: tuple[float, float, float], up: str, down: str, still: str) -> str:
+    """A difference in words that its interval allows: "UP by 10.8 points [+6.9, +14.8]", "DOWN by …", "STILL (…)".
+
+    STILL, if the interval holds zero. A sentence built with it stays true when the runs are made again.
+    """
+    mean, low, high = found
+    if low <= 0 <= high:
+        return f"{still} ({mean:+.1f} points [{low:+.1f}, {high:+.1f}])"
+    return f"{up if mean > 0 else down} by {abs(mean):.1f} points [{low:+.1f}, {high:+.1f}]"
+
+
 def title(arm: str) -> str:
     """What a model was trained with, in words."""
     return "nothing (vanilla)" if arm == "vanilla" else f"{arm}: {ARMS[arm].about}"

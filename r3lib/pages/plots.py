@@ -6,13 +6,14 @@ Figures for the notebooks have an alternative text as their label, which `r3lib.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 VANILLA, TRAINED, INK = "#8a94a6", "#0b6e99", "#222222"  # told apart in grey as well
 COLORS = {"vanilla": VANILLA, "trained": TRAINED}
@@ -38,7 +39,11 @@ COURSE = {  # the notebooks, by the parts of the course
         "11": "small beats large?",
     },
     "Your turn": {"12": "your own task", "13": "a real model"},
-    "Appendices": {"A1": "how r3-nano was made", "A2": "how r3-nano-calls was made"},
+    "Appendices": {
+        "A1": "how r3-nano was made",
+        "A2": "how r3-nano-calls was made",
+        "A3": "is r3-nano ready?",
+    },
 }
 close = plt.close
 
@@ -67,29 +72,35 @@ def roadmap(today: str) -> Figure:
     return figure
 
 
-def arms(intervals: dict[str, dict[str, tuple[float, float, float]]]) -> Figure:
-    """Accuracy of every arm with its 95 % interval: {"vanilla" | "trained": {label: (mean, low, high)}}, in %."""
-    labels = list(next(iter(intervals.values())))
+def arms(
+    intervals: dict[str, dict[str, tuple[float, float, float]]], what: str = "right, % of problems (95 % interval)"
+) -> Figure:
+    """Accuracy of every arm with its 95 % interval: {"vanilla" | "trained": {label: (mean, low, high)}}, in %.
+
+    A label that one of the two lacks has one point. what: the axis.
+    """
+    labels = list(dict.fromkeys(label for rows in intervals.values() for label in rows))
     figure, axes = plt.subplots(figsize=(8, 0.62 * len(labels) + 1.2))
     for (name, rows), offset, above, marker in zip(intervals.items(), (-0.16, 0.16), (6, -13), "so"):
         color = COLORS[name]
+        axes.plot([], [], marker, color=color, label=name)
         for i, label in enumerate(labels):
             if label not in rows:
                 continue
             (mean, low, high), at = rows[label], i + offset
-            known = name if i == 0 else None
-            axes.errorbar(mean, at, xerr=[[mean - low], [high - mean]], fmt=marker, color=color, capsize=3, label=known)
+            axes.errorbar(mean, at, xerr=[[mean - low], [high - mean]], fmt=marker, color=color, capsize=3)
             beside = {"xytext": (0, above), "textcoords": "offset points", "ha": "center", "fontsize": 8}
-            axes.annotate(f"{mean:.1f}", (mean, at), color=color, **beside)
+            axes.annotate(f"{mean:.1f}", (mean, at), color=INK, **beside)
     axes.set_yticks(range(len(labels)), [fill(label, 44) for label in labels])
     axes.set_ylim(len(labels) - 0.4, -0.6)
-    axes.set_xlabel("right, % of problems (95 % interval)")
+    axes.set_xlabel(what)
     axes.legend(frameon=False, loc="lower right")
     _plain(axes, "x")
     told = (
-        f"{label}: {', '.join(f'{name} {_span(*rows[label])}' for name, rows in intervals.items())}" for label in labels
+        f"{label}: {', '.join(f'{name} {_span(*rows[label])}' for name, rows in intervals.items() if label in rows)}"
+        for label in labels
     )
-    figure.set_label(f"Right answers, % of problems with 95 % intervals. {'; '.join(told)}.")
+    figure.set_label(f"Points, {what}. {'; '.join(told)}.")
     return figure
 
 
@@ -221,6 +232,7 @@ def training(logs: dict[str, list[dict]]) -> Figure:
             axis.plot(steps[window - 1 :], smooth, color=TRAINED, lw=2, ls=("-", "--", ":")[i % 3], label=name)
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("step")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         _plain(axis, "y")
     axes[0].legend(frameon=False, fontsize=8)
     ends = [f"{title} {_ends([e[key] for e in log])}" for log in logs.values() for key, title in panels]
@@ -275,6 +287,44 @@ def difficulty(shares: list[float]) -> Figure:
     _plain(axes, "y")
     told = f"{np.mean(shares):.2f} on average, 1 for {np.mean(np.array(shares) == 1):.0%} of them"
     figure.set_label(f"Histogram of {len(shares)} failures by the difficulty of their problems: {told}.")
+    return figure
+
+
+def grid(shares: dict[str, dict[str, float]], title: str, framed: Collection[tuple[str, str]] = ()) -> Figure:
+    """A table of shares in percent, darker where they are larger: {row: {column: %}}. framed: (row, column) to mark."""
+    rows, columns = list(shares), list(next(iter(shares.values())))
+    values = np.array([list(row.values()) for row in shares.values()])
+    figure, axes = plt.subplots(figsize=(8, 0.4 * len(rows) + 1.1), layout="constrained")
+    axes.imshow(values, cmap="Blues", vmin=0, vmax=1.5 * values.max(), aspect="auto")
+    for (i, j), share in np.ndenumerate(values):
+        marked = (rows[i], columns[j]) in framed
+        axes.text(j, i, f"{share:.0f}", ha="center", va="center", color=INK, weight="bold" if marked else "normal")
+        if marked:
+            axes.add_patch(Rectangle((j - 0.48, i - 0.45), 0.96, 0.9, fill=False, edgecolor=INK, lw=2))
+    axes.set_xticks(range(len(columns)), [fill(column, 14) for column in columns])
+    axes.set_yticks(range(len(rows)), rows)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title(title, fontsize=10, loc="left")
+    told = (
+        f"{row}: {', '.join(f'{column} {share:.0f}' for column, share in own.items())}" for row, own in shares.items()
+    )
+    figure.set_label(f"A table, {title}. {'; '.join(told)}.")
+    return figure
+
+
+def bars(shares: dict[str, tuple[float, float, float]], what: str) -> Figure:
+    """Bars with 95 % intervals: {label: (mean, low, high)}, in percent."""
+    figure, axes = plt.subplots(figsize=(8, 0.36 * len(shares) + 0.9), layout="constrained")
+    for i, (mean, low, high) in enumerate(shares.values()):
+        axes.barh(i, mean, height=0.7, color=VANILLA)
+        axes.errorbar(mean, i, xerr=[[mean - low], [high - mean]], color=INK, capsize=3)
+        axes.annotate(f"{mean:.0f}", (high, i), (4, 0), textcoords="offset points", va="center", fontsize=8)
+    axes.set_yticks(range(len(shares)), list(shares))
+    axes.invert_yaxis()
+    axes.set_xlabel(what)
+    _plain(axes, "x")
+    figure.set_label(f"Bars, {what}. {'; '.join(f'{label} {_span(*row)}' for label, row in shares.items())}.")
     return figure
 
 

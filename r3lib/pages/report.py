@@ -322,20 +322,31 @@ def kinds_table(runs: list[Run], temperature: float) -> str:
     return markdown(["kind", *head], [*rows, ["**follows the rules**", *follow]])
 
 
+def rescued(runs: list[Run], temperature: float) -> dict[str, dict[str, tuple[float, float, float, int]]]:
+    """How many wrong first tries of each kind the second try puts right, over the seeds that have it.
+
+    {"vanilla" | "trained": {kind: (mean, low, high, how many)}}, as fractions; a kind that one of them lacks is left
+    out there.
+    """
+    out: dict[str, dict[str, tuple[float, float, float, int]]] = {"vanilla": {}, "trained": {}}
+    for name, trained in (("vanilla", False), ("trained", True)):
+        kinds = np.array(gather(runs, trained, temperature, lambda o: [o.kinds["first"]]))
+        right = np.array(gather(runs, trained, temperature, lambda o: [o.right["second"]]), float)
+        for kind in sorted({*kinds.flat} - {"correct"}):
+            values = np.where(kinds == kind, right, np.nan)[(kinds == kind).any(1)]
+            out[name][kind] = (*mean_interval(values), int((kinds == kind).sum()))
+    return out
+
+
 def rescued_table(runs: list[Run], temperature: float) -> str:
-    """Markdown: for each kind of wrong first try, how many the second try puts right, over the seeds that have it."""
-    firsts = [gather(runs, trained, temperature, lambda o: o.kinds["first"]) for trained in (False, True)]
-    names = sorted({kind for kinds in firsts for kind in kinds} - {"correct"})
-
-    def cell(trained: bool, kind: str) -> str:
-        def of_this_kind(o: Outcomes) -> list[np.ndarray]:
-            return [np.where(np.array(o.kinds["first"]) == kind, o.right["second"], np.nan)]
-
-        rows = gather(runs, trained, temperature, of_this_kind)
-        values = np.array([row for row in rows if not np.isnan(row).all()])
-        return f"{percent(*mean_interval(values))} (n = {(~np.isnan(values)).sum()})" if values.size else "none"
-
-    rows = [[kind.replace("_", " "), cell(False, kind), cell(True, kind)] for kind in names]
+    """Markdown: `rescued`, in percent."""
+    found = rescued(runs, temperature)
+    rows = []
+    for kind in sorted({kind for own in found.values() for kind in own}):
+        known = (own.get(kind) for own in found.values())
+        rows.append(
+            [kind.replace("_", " "), *(f"{percent(*own[:3])} (n = {own[3]})" if own else "none" for own in known)]
+        )
     return markdown(["kind of the first error", "put right, vanilla", "put right, trained"], rows)
 
 

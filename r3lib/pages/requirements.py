@@ -32,9 +32,22 @@ class Line(NamedTuple):
 def lines(folder: Path, arms: dict[str, list[Run]], steps: dict[str, list], temperature: float) -> list[Line]:
     """Every requirement on the model in `folder`.
 
-    arms: its stored runs as `compare.load` gives them, with their controls. steps: `compare.first_turns` of them.
+    arms: its stored runs as `compare.load` gives them, with their controls; empty if there are none, and then only what
+    needs no run is told. steps: `compare.first_turns` of them.
     """
-    return [*_before(folder), *_after(arms, temperature), *_first_try(arms, steps, temperature), _budget(folder)]
+    after = _after(arms, temperature) if arms else []
+    return [*_before(folder), *after, *_first_try(arms, steps, temperature), _budget(folder)]
+
+
+def stored(folder: Path, task: str, profile: str) -> list[Line]:
+    """`lines` with the runs in results/, if they are this model's and have their controls."""
+    arms = compare.load(task, profile)
+    runs = [*arms["vanilla"], *arms.get("r3", [])]
+    t = runs[0].record["settings"]["temperature"] if runs else 0.0
+    own = all(run.record["model"] == folder.name for run in runs)
+    if not (runs and own and all(run.controls for run in runs if run.record["temperature"] == t)):
+        return lines(folder, {}, {}, t)
+    return lines(folder, arms, compare.first_turns(task, profile), t)
 
 
 def table(found: list[Line]) -> str:

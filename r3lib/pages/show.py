@@ -16,7 +16,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from io import BytesIO
-from itertools import zip_longest
+from itertools import groupby, zip_longest
+from operator import itemgetter
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:  # they bring torch
     from transformers import PreTrainedTokenizerBase
 
     from r3lib.conversation import Transcript
+    from r3lib.nano.corpus import Message
 
 COLORS = {
     "prompt": "#888888",
@@ -113,6 +115,22 @@ def transcript(
             f'<td style="{LONG}"><span style="font-family:monospace;{tint}">{escape(text)}</span>'
             f"{'<br><i>' + escape(note) + '</i>' if note else ''}</td></tr>"
         )
+    return View("\n".join(lines), _table(html))
+
+
+def training_text(messages: Iterable[Message]) -> View:
+    """A text that r3-nano was trained on, message by message; what carries loss stands in ⟦brackets⟧, underlined."""
+    lines, html = [], []
+    for message in messages:
+        carries = [any(start <= i < end for start, end in message.loss) for i in range(len(message.text))]
+        text, body = "", ""
+        for loss, run in groupby(zip(message.text, carries), key=itemgetter(1)):
+            piece = clean("".join(char for char, _ in run))
+            text += f"⟦{piece}⟧" if loss else piece
+            body += f"<u>⟦{escape(piece)}⟧</u>" if loss else escape(piece)
+        lines.append(f"{message.role:>9} │ {text}")
+        head = f'<th scope="row" style="{HEAD}">{message.role}</th>'
+        html.append(f'<tr>{head}<td style="{LONG};font-family:monospace">{body}</td></tr>')
     return View("\n".join(lines), _table(html))
 
 

@@ -25,6 +25,11 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return tabulate(rows, head, tablefmt=MARKDOWN, disable_numparse=True, stralign=None)
 
 
+def folded(title: str, text: str) -> str:
+    """Markdown behind a line that opens it with a click: for a full table below the figure that sums it up."""
+    return f"<details><summary>{title}</summary>\n\n{text}\n\n</details>"
+
+
 def plain(text: str) -> str:
     """A Markdown text for the terminal: the columns of its tables aligned, emphasis left out."""
     blocks = []
