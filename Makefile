@@ -9,7 +9,7 @@ EXPERIMENT ?= countdown
 SEED ?= 0
 # the build of torch: without CUDA where there is no driver for it and pip finds that build, else the package index's own
 TORCH ?= $(if $(shell command -v nvidia-smi),cuda,cpu)
-PIP = $(RUN) -m pip install --disable-pip-version-check --no-compile
+PIP = $(RUN) -m pip install --disable-pip-version-check --no-compile --no-deps
 JOBS ?= 2# processes that run the tests, of one thread each
 # glibc returns large freed blocks to the system at once; keeping them makes CPU training about a tenth faster
 export MALLOC_MMAP_THRESHOLD_ = 1073741824
@@ -76,9 +76,9 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 define install
-$(PIP) --no-deps -r requirements-$(TORCH).lock || $(PIP) --no-deps -r requirements-cuda.lock
+$(PIP) -r requirements-$(TORCH).lock || $(PIP) -r requirements-cuda.lock
 $(PIP) -r $(1)
-$(PIP) --no-deps --no-build-isolation -q -e .
+$(PIP) --no-build-isolation -q -e .
 endef
 
 $(VENV)/.core: $(VENV)/bin/python requirements.lock requirements-cuda.lock pyproject.toml
