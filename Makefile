@@ -15,7 +15,7 @@ JOBS ?= 2# processes that run the tests, of one thread each
 export MALLOC_MMAP_THRESHOLD_ = 1073741824
 export MALLOC_TRIM_THRESHOLD_ = 1073741824
 
-.PHONY: reproduce test lab course site experiments report nano readiness bench mutants lock url clean
+.PHONY: reproduce test test-ways test-lowest lab course site experiments report nano readiness bench mutants lock url clean
 
 reproduce: $(VENV)/.core
 	$(RUN) -m r3lib reproduce --task $(EXPERIMENT) --seed $(SEED)
@@ -23,6 +23,13 @@ reproduce: $(VENV)/.core
 test: $(VENV)/.all
 	$(TEST)
 	$(TEST) --nbval --nbval-sanitize-with notebooks/sanitize.cfg --nbval-cell-timeout=900 -p no:cacheprovider notebooks
+
+test-ways: $(VENV)/.all
+	$(RUN) -m pytest -v --durations=0 -n $(JOBS) -p no:cacheprovider .ci/test_ways.py
+
+test-lowest: $(VENV)/.all
+	$(RUN) -m pip install -q uv
+	$(RUN) .ci/bounds.py lowest
 
 lab: $(VENV)/.all
 	$(VENV)/bin/jupyter lab notebooks

@@ -1,7 +1,7 @@
 """Resolve pyproject.toml's ranges once and write the locks: make lock.
 
-One resolution by uv, for every Python and system that the kit runs on, with hashes. Each package stands in one file only,
-so no two files can disagree:
+One resolution by uv, for every Python and system that the kit runs on, with hashes. Each package stands in one file
+only, so no two files can disagree:
 
     requirements.lock       the library
     requirements-all.lock   names the first, and adds the notebooks and the tests
@@ -26,7 +26,7 @@ FILES = {
     "requirements.lock": f"The library and `make reproduce`; {ONE}.",
     "requirements-all.lock": f"Everything, notebooks and tests too; {ONE}.\n-r requirements.lock",
     "requirements-cuda.lock": "torch as the package index has it: on Linux with CUDA and its packages, else without.",
-    "requirements-cpu.lock": "torch without CUDA, for Python 3.11 on Linux x86_64, where pip is told of a place that has it.",
+    "requirements-cpu.lock": "torch without CUDA, for Python 3.11 on Linux x86_64, if pip knows a place that has it.",
 }
 
 
@@ -72,7 +72,9 @@ def main() -> None:
         of = "-cuda" if CUDA.match(pin) else "" if name(pin) in library else "-all"
         entries[f"requirements{of}.lock"] += entry
     for file, first in FILES.items():
-        (ROOT / file).write_text(f"# {first}\n# Made by `make lock` from pyproject.toml's ranges.\n{entries[file]}", "utf-8")
+        (ROOT / file).write_text(
+            f"# {first}\n# Made by `make lock` from pyproject.toml's ranges.\n{entries[file]}", "utf-8"
+        )
 
 
 if __name__ == "__main__":

@@ -13,9 +13,14 @@ import pytest
 import yaml
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
-from r3lib.files import ROOT
+from r3lib.files import ROOT, read_json
+
+sys.path.insert(0, str(ROOT / ".ci"))
+import bounds
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -110,6 +115,27 @@ def test_conda_and_binder_install_the_locks():
     assert "setuptools" in pins(LIBRARY), "which builds the kit"
 
 
+def test_the_ranges_begin_where_the_tests_passed():
+    """The table that says so is what the script makes of the runs; the upper end is that of the locks."""
+    found = read_json(bounds.RESULT)
+    assert f"<!-- bounds:start -->\n{bounds.table(found)}<!-- bounds:end -->" in text("docs/installing.md")
+    assert found["lowest"]["tests"] > 100
+    everything = pins(LIBRARY, ALL, CUDA)
+    for name, wanted in bounds.ranges().items():
+        begin = next(one.version for one in SpecifierSet(wanted) if one.operator == ">=")
+        assert Version(begin) == Version(found["lowest"]["versions"][name]), name
+        assert found["locked"]["versions"][name].partition("+")[0] in [version(pin) for pin in everything[name]], name
+
+
+def test_every_way_in_has_a_test():
+    named = re.findall(r"`((?:tests|\.ci)/test_\w+\.py)::(test_\w+)`", text("docs/ways-in.md"))
+    rows = [line for line in text("docs/ways-in.md").splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 15 and all(re.search(r"`\S+::test_\w+` \|$", row) for row in rows)
+    assert [f"{file}::{name}" for file, name in named if f"\ndef {name}(" not in text(file)] == []
+    ways = set(re.findall(r"^def (test_\w+)", text(".ci/test_ways.py"), re.M))
+    assert ways <= {name for _, name in named}
+
+
 def imported(folder: str) -> set[str]:
     """The modules that a folder's code names in any import and that are neither Python's nor the kit's."""
     found = set()
@@ -119,7 +145,7 @@ def imported(folder: str) -> set[str]:
                 found |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 found.add(node.module.split(".")[0])
-    mine = {path.stem for where in ("tests", "benchmarks") for path in (ROOT / where).glob("*.py")}
+    mine = {path.stem for where in ("tests", "benchmarks", ".ci") for path in (ROOT / where).glob("*.py")}
     return found - sys.stdlib_module_names - mine - {"r3lib"}
 
 
