@@ -25,7 +25,7 @@ test: $(VENV)/.all
 	$(TEST) --nbval --nbval-sanitize-with notebooks/sanitize.cfg --nbval-cell-timeout=900 -p no:cacheprovider notebooks
 
 test-ways: $(VENV)/.all
-	$(RUN) -m pytest -v --durations=0 -n $(JOBS) -p no:cacheprovider .ci/test_ways.py
+	$(RUN) -m pytest -v --durations=0 -p no:cacheprovider .ci/test_ways.py
 
 test-lowest: $(VENV)/.all
 	$(RUN) -m pip install -q uv

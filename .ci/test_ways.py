@@ -62,7 +62,7 @@ def top():
 @pytest.fixture(scope="session")
 def kit(top):
     """A repository with what git knows of this working tree."""
-    folder = top / "the kit"
+    folder = top / "checkouts" / "the kit"
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     for name in subprocess.run(listed, cwd=ROOT, capture_output=True, encoding="utf-8", check=True).stdout.split("\0"):
         if name and (ROOT / name).is_file():
