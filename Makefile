@@ -7,12 +7,15 @@ RUN = $(VENV)/bin/python
 TEST = OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist loadfile
 EXPERIMENT ?= countdown
 SEED ?= 0
+# the build of torch: without CUDA where there is no driver for it and pip finds that build, else the package index's own
+TORCH ?= $(if $(shell command -v nvidia-smi),cuda,cpu)
+PIP = $(RUN) -m pip install --disable-pip-version-check --no-compile --no-deps
 JOBS ?= 2# processes that run the tests, of one thread each
 # glibc returns large freed blocks to the system at once; keeping them makes CPU training about a tenth faster
 export MALLOC_MMAP_THRESHOLD_ = 1073741824
 export MALLOC_TRIM_THRESHOLD_ = 1073741824
 
-.PHONY: reproduce test lab course site experiments report nano readiness bench mutants lock url clean
+.PHONY: reproduce test test-ways test-lowest lab course site experiments report nano readiness bench mutants lock url clean
 
 reproduce: $(VENV)/.core
 	$(RUN) -m r3lib reproduce --task $(EXPERIMENT) --seed $(SEED)
@@ -20,6 +23,13 @@ reproduce: $(VENV)/.core
 test: $(VENV)/.all
 	$(TEST)
 	$(TEST) --nbval --nbval-sanitize-with notebooks/sanitize.cfg --nbval-cell-timeout=900 -p no:cacheprovider notebooks
+
+test-ways: $(VENV)/.all
+	$(RUN) -m pytest -v --durations=0 -p no:cacheprovider .ci/test_ways.py
+
+test-lowest: $(VENV)/.all
+	$(RUN) -m pip install -q uv
+	$(RUN) .ci/bounds.py lowest
 
 lab: $(VENV)/.all
 	$(VENV)/bin/jupyter lab notebooks
@@ -58,11 +68,8 @@ mutants: $(VENV)/.all
 
 lock:
 	$(PYTHON) -m venv .lock-venv
-	.lock-venv/bin/pip install torch==2.13.0 setuptools
-	.lock-venv/bin/pip install .
-	(echo "# Exact versions for the library and \`make reproduce\`, made from pyproject.toml's ranges by \`make lock\`."; .lock-venv/bin/pip freeze --all --exclude r3lib --exclude pip) > requirements.lock
-	.lock-venv/bin/pip install ".[notebooks,test]"
-	(echo "# Exact versions for everything, notebooks and tests too, made by \`make lock\`."; .lock-venv/bin/pip freeze --all --exclude r3lib --exclude pip) > requirements-all.lock
+	.lock-venv/bin/pip install -q uv
+	.lock-venv/bin/python .ci/lock.py
 	rm -r .lock-venv
 
 url:
@@ -75,14 +82,18 @@ $(VENV)/bin/python:
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'r3lib needs Python 3.11 or newer; set PYTHON=python3.12, say')"
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.core: $(VENV)/bin/python requirements.lock pyproject.toml
-	$(RUN) -m pip install --disable-pip-version-check --no-compile -r requirements.lock
-	$(RUN) -m pip install --disable-pip-version-check --no-deps --no-build-isolation -q -e .
+define install
+$(PIP) -r requirements-$(TORCH).lock || $(PIP) -r requirements-cuda.lock
+$(PIP) -r $(1)
+$(PIP) --no-build-isolation -q -e .
+endef
+
+$(VENV)/.core: $(VENV)/bin/python requirements.lock requirements-cuda.lock pyproject.toml
+	$(call install,requirements.lock)
 	touch $@
 
-$(VENV)/.all: $(VENV)/bin/python requirements-all.lock pyproject.toml
-	$(RUN) -m pip install --disable-pip-version-check --no-compile -r requirements-all.lock
-	$(RUN) -m pip install --disable-pip-version-check --no-deps --no-build-isolation -q -e .
+$(VENV)/.all: $(VENV)/bin/python requirements-all.lock requirements.lock requirements-cuda.lock pyproject.toml
+	$(call install,requirements-all.lock)
 	touch $@ $(VENV)/.core
 
 build/site-venv/.done: docs/site.lock

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import zipfile
@@ -176,11 +175,3 @@ def test_the_commit_of_an_installed_kit_is_what_pip_was_told(origin, monkeypatch
     monkeypatch.setattr(record, "INSTALLED", True)
     monkeypatch.setattr(metadata, "distribution", lambda name: Installed())
     assert record.commit() == ("0123456" if origin else "unknown")
-
-
-def test_binder_has_the_lock_and_the_kit():
-    lines = (ROOT / "binder" / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    assert lines == ["-r ../requirements-all.lock", "-e ."] and (ROOT / "requirements-all.lock").exists()
-    wanted = re.search(r'requires-python = ">=3\.(\d+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))[1]
-    asked = re.fullmatch(r"python-3\.(\d+)\n", (ROOT / "binder" / "runtime.txt").read_text(encoding="utf-8"))[1]
-    assert int(asked) >= int(wanted) and f"python=3.{asked}" in (ROOT / "environment.yml").read_text(encoding="utf-8")
