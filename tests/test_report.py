@@ -253,7 +253,8 @@ def test_the_headline_names_the_best_control_and_says_what_chance_could_explain(
     """The planted gain is in the trained second try alone; the controls are alike, and so are the first tries."""
     runs = report.collect(results)
     said = report.headline(runs, 1.0)
-    gain, over, cut, first = re.findall(r"\*\*([+-][\d.]+) points\*\* \[\S+, \S+\](, which chance could explain)?", said)
+    number = r"\*\*([+-][\d.]+) points\*\* \[\S+, \S+\](, which chance could explain)?"
+    gain, over, cut, first = re.findall(number, said)
     assert float(gain[0]) > 20 and first[1] and said.endswith(report.UNASKED)
     second = report.matrix(runs, True, 1.0, "second").mean()
     controls = {
