@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from peft import get_peft_model
 
 from r3lib import models
 from r3lib.conversation import Transcript
-from r3lib.measure.reflections import Reflected, measures, moved, names_error, reflect, template
+from r3lib.measure.reflections import (
+    Reflected,
+    choice_and_content,
+    measures,
+    moved,
+    names_error,
+    reflect,
+    template,
+)
 from r3lib.pages import show
 from r3lib.problems.countdown import TASK
 
@@ -52,6 +61,31 @@ def test_measures_by_hand():
 
 def test_templates_forget_numbers_and_quoted_words():
     assert template('"a" is 5, not "b".') == template('"x y" is 71, not "z".') != template("a is 5, not b.")
+
+
+def side(kinds: str, hits: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([[*kinds]]), np.array([hits], float)
+
+
+def test_a_gain_is_split_into_choice_and_content():
+    failures = np.array([*"xxxxyyyy"])
+    same = side("aabbaabb", [1, 0, 0, 0, 0, 0, 1, 0])
+    assert choice_and_content(failures, same, same) == (0, 0)
+    better = same[0], np.array([[1, 1, 0, 0, 0, 0, 1, 1]], float)
+    assert choice_and_content(failures, same, better) == (0, 0.25)
+    # x: a from 1/2 to all, right half the time either way; y: b, which the other side never wrote, has this side's rate
+    chosen = side("aaaacccc", [1, 1, 0, 0, 1, 1, 1, 0])
+    choice, content = choice_and_content(failures, same, chosen)
+    assert choice + content == pytest.approx((chosen[1] - same[1]).mean())
+    assert choice == pytest.approx(0.5 * (0.5 * 0.5) + 0.5 * (0.75 - 0.5 * 0.5)) and content == 0
+
+
+def test_the_split_adds_up_whatever_is_drawn():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        failures = rng.choice([*"xyz"], 30)
+        sides = [(rng.choice([*"abcd"], (3, 30)), rng.integers(2, size=(3, 30)).astype(float)) for _ in range(2)]
+        assert sum(choice_and_content(failures, *sides)) == pytest.approx((sides[1][1] - sides[0][1]).mean())
 
 
 @pytest.fixture(scope="module")

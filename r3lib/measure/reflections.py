@@ -1,6 +1,6 @@
 """What training does to reflections: the same failures reflected on by the vanilla and by the trained model.
 
-Pairs of texts, what can be counted in them, and how the probability of each token has moved.
+Pairs of texts, what can be counted in them, what the gain is made of, and how the probability of each token has moved.
 """
 
 from __future__ import annotations
@@ -104,6 +104,29 @@ def measures(found: list[Reflected], task: Task) -> dict[str, float]:
         "tokens_mean": float(np.mean(lengths)),
         "right": float(np.mean([one.right for one in found])),
     }
+
+
+def choice_and_content(
+    failures: np.ndarray, before: tuple[np.ndarray, np.ndarray], after: tuple[np.ndarray, np.ndarray]
+) -> tuple[float, float]:
+    """How the change in right retries splits in two: other kinds of reflection chosen, and better ones of each kind.
+
+    failures: the kind of each failure, (failures,). before, after: kinds of the reflections on them and whether the
+    retry is right, both (seeds, failures). Kitagawa's (1955) split within each kind of failure: the change of a kind's
+    share times its mean rate, and its mean share times the change of its rate. The two add up to the whole change. A
+    kind that one model never wrote has the other's rate, so all that it changes is choice.
+    """
+    choice = content = 0.0
+    for failure in np.unique(failures):
+        here = failures == failure
+        (said, right), (says, rights) = ((kinds[:, here], hits[:, here]) for kinds, hits in (before, after))
+        for kind in np.unique([said, says]):
+            old, new = (said == kind), (says == kind)
+            rates = [hits[which].mean() if which.any() else None for hits, which in ((right, old), (rights, new))]
+            was, now = (rates[1 - i] if rate is None else rate for i, rate in enumerate(rates))
+            choice += here.mean() * (new.mean() - old.mean()) * (was + now) / 2
+            content += here.mean() * (new.mean() + old.mean()) / 2 * (now - was)
+    return float(choice), float(content)
 
 
 @torch.no_grad()

@@ -80,7 +80,7 @@ def arms(
     A label that one of the two lacks has one point. what: the axis.
     """
     labels = list(dict.fromkeys(label for rows in intervals.values() for label in rows))
-    figure, axes = plt.subplots(figsize=(8, 0.62 * len(labels) + 1.2))
+    figure, axes = plt.subplots(figsize=(8, 0.62 * len(labels) + 1.2), layout="constrained")
     for (name, rows), offset, above, marker in zip(intervals.items(), (-0.16, 0.16), (6, -13), "so"):
         color = COLORS[name]
         axes.plot([], [], marker, color=color, label=name)
@@ -94,7 +94,7 @@ def arms(
     axes.set_yticks(range(len(labels)), [fill(label, 44) for label in labels])
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.set_xlabel(what)
-    axes.legend(frameon=False, loc="lower right")
+    figure.legend(loc="outside upper right", ncols=2, frameon=False)
     _plain(axes, "x")
     told = (
         f"{label}: {', '.join(f'{name} {_span(*rows[label])}' for name, rows in intervals.items() if label in rows)}"
@@ -292,24 +292,34 @@ def difficulty(shares: list[float]) -> Figure:
 
 def grid(shares: dict[str, dict[str, float]], title: str, framed: Collection[tuple[str, str]] = ()) -> Figure:
     """A table of shares in percent, darker where they are larger: {row: {column: %}}. framed: (row, column) to mark."""
-    rows, columns = list(shares), list(next(iter(shares.values())))
-    values = np.array([list(row.values()) for row in shares.values()])
-    figure, axes = plt.subplots(figsize=(8, 0.4 * len(rows) + 1.1), layout="constrained")
-    axes.imshow(values, cmap="Blues", vmin=0, vmax=1.5 * values.max(), aspect="auto")
-    for (i, j), share in np.ndenumerate(values):
-        marked = (rows[i], columns[j]) in framed
-        axes.text(j, i, f"{share:.0f}", ha="center", va="center", color=INK, weight="bold" if marked else "normal")
-        if marked:
-            axes.add_patch(Rectangle((j - 0.48, i - 0.45), 0.96, 0.9, fill=False, edgecolor=INK, lw=2))
-    axes.set_xticks(range(len(columns)), [fill(column, 14) for column in columns])
-    axes.set_yticks(range(len(rows)), rows)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    axes.set_title(title, fontsize=10, loc="left")
+    return grids({title: shares}, framed)
+
+
+def grids(panels: dict[str, dict[str, dict[str, float]]], framed: Collection[tuple[str, str]] = ()) -> Figure:
+    """Tables as `grid` has them, side by side, with the same rows: {title: shares}."""
+    tables = {title: np.array([list(row.values()) for row in shares.values()]) for title, shares in panels.items()}
+    rows, most = list(next(iter(panels.values()))), 1.5 * max(values.max() for values in tables.values())
+    size = (8 if len(panels) == 1 else 6 * len(panels), 0.4 * len(rows) + 1.1)
+    figure, axes = plt.subplots(1, len(panels), figsize=size, layout="constrained", sharey=True, squeeze=False)
+    for axis, (title, values) in zip(axes[0], tables.items()):
+        columns = list(panels[title][rows[0]])
+        axis.imshow(values, cmap="Blues", vmin=0, vmax=most, aspect="auto")
+        for (i, j), share in np.ndenumerate(values):
+            marked = (rows[i], columns[j]) in framed
+            axis.text(j, i, f"{share:.0f}", ha="center", va="center", color=INK, weight="bold" if marked else "normal")
+            if marked:
+                axis.add_patch(Rectangle((j - 0.48, i - 0.45), 0.96, 0.9, fill=False, edgecolor=INK, lw=2))
+        axis.set_xticks(range(len(columns)), [fill(column, 14) for column in columns])
+        axis.set_yticks(range(len(rows)), rows)
+        axis.tick_params(length=0)
+        axis.spines[:].set_visible(False)
+        axis.set_title(title, fontsize=10, loc="left")
     told = (
-        f"{row}: {', '.join(f'{column} {share:.0f}' for column, share in own.items())}" for row, own in shares.items()
+        f"A table, {title}. "
+        + "; ".join(f"{row}: {', '.join(f'{c} {x:.0f}' for c, x in own.items())}" for row, own in shares.items())
+        for title, shares in panels.items()
     )
-    figure.set_label(f"A table, {title}. {'; '.join(told)}.")
+    figure.set_label(f"{'. '.join(told)}.")
     return figure
 
 
