@@ -1,5 +1,5 @@
 # %% [markdown] names_error · medium · 15 minutes · Does it name the error?
-# The verifier's reason tells what was wrong, say the value that an equation gave. Write the crude sign of section 3:
+# The verifier's reason tells what was wrong, say the value that an equation gave. Write the crude sign of section 5:
 # does the reflection hold a number or a quoted word of the reason that the problem's numbers do not include?
 
 # %%

@@ -1,5 +1,5 @@
 # %% [markdown] flow_shares · medium · 10 minutes · What became of a failure?
-# Section 1's pictures show, for each kind of failed first answer, which share became what. Work the shares out.
+# The flows of section 2 show, for each kind of failed first answer, which share became what. Work the shares out.
 
 # %%
 from collections import Counter
