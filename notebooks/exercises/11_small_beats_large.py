@@ -1,33 +1,34 @@
-# %% [markdown] expected_tokens · medium · 15 minutes · The price of trying until one is right
-# A verifier lets you stop at the first right answer. What do at most K independent tries cost a problem, on average?
-# The first is always paid; the k-th only by problems that k - 1 tries left unsolved.
+# %% [markdown] worth_the_price · medium · 20 minutes · Which systems are worth their price?
+# A system is a model with a way to use it. It has a price per problem, and it solves a share of the problems. Another
+# system *dominates* it if it costs no more, solves no less, and is better in at least one of the two. Name the systems
+# that no other dominates, the cheapest first.
 
 
 # %%
-def expected_tokens(solved, tokens):
-    """Tokens a problem, on average, for at most len(solved) tries.
+def worth_the_price(systems):
+    """A list of names.
 
-    solved: solved[k - 1] is the share of problems that are right within k tries, k = 1, 2, ..., K.
-    tokens: those of one try.
+    systems: a dict, name -> (price, share that is solved).
 
-    >>> expected_tokens([0.5, 0.75], 10)
-    15.0
+    >>> worth_the_price({"large": (40, 0.5), "small": (5, 0.3), "small, twice": (50, 0.45)})
+    ['small', 'large']
     """
     ### BEGIN SOLUTION
-    return tokens * (1 + sum(1 - share for share in solved[:-1]))
+    kept = []
+    for name, (price, solved) in systems.items():
+        others = ((p, s) for p, s in systems.values() if p <= price and s >= solved)
+        if not any((p, s) != (price, solved) for p, s in others):
+            kept.append(name)
+    return sorted(kept, key=lambda name: systems[name])
     ### END SOLUTION
 
 
 # %% mistakes
 MISTAKES = [
-    ("solved[:-1]", "solved", "the first try is always paid"),
-    ("1 + sum(1 - share for share in solved[:-1])", "len(solved)", "pays for no further try"),
-    ("sum(1 - share for", "sum(share for", "every try is paid"),
-    (
-        "sum(1 - share for share in solved[:-1])",
-        "(len(solved) - 1) * (1 - solved[-1])",
-        "whom the first one left unsolved",
-    ),
+    ("p <= price and s >= solved", "p < price and s > solved", "at the same price, the one that solves less"),
+    ("any((p, s) != (price, solved) for p, s in others)", "list(others)", "no system dominates itself"),
+    ("sorted(kept, key=lambda name: systems[name])", "kept", "the cheapest comes first"),
+    ("p <= price and s >= solved", "s >= solved", "dearer systems dominate nobody"),
 ]
 
 # %% [markdown] sign_test · medium · 15 minutes · Is the difference chance?

@@ -606,6 +606,44 @@ def hide_numbers() -> Iterator[Case]:
     yield case(task, "I will be more careful.", "a reflection without numbers stays as it is")
 
 
+# 07b, what else the tokens buy
+
+
+@checks
+def pass_at_k() -> Iterator[Case]:
+    def case(right: int, count: int, k: int, hint: str) -> Case:
+        said = f"{right} right of {count} stored tries, and {k} that may be made"
+        return Case(said, (right, count, k), float(stats.pass_at(k, [right], count)[0]), hint)
+
+    yield case(1, 4, 1, "at least one right, and not all wrong: one try of four is right")
+    yield case(1, 4, 2, "no try is taken twice, and one right try is enough: 3 of the 6 pairs hold it")
+    yield case(2, 4, 2, "two right tries are more than one: only 1 of the 6 pairs has neither")
+    yield case(0, 8, 3, "where no stored try is right, none can be found")
+    yield case(7, 8, 2, "where fewer than k are wrong, one of the k is surely right")
+    rng = random.Random(0)
+    for _ in range(10):
+        count = rng.randint(5, 32)
+        yield case(rng.randint(1, count), count, rng.randint(1, count), "a random case, as the kit works it out")
+
+
+@checks
+def expected_tokens() -> Iterator[Case]:
+    def case(right: list[int], of: int, tries: int, tokens: float, hint: str) -> Case:
+        solved = [float(stats.pass_at(k, right, of).mean()) for k in range(1, tries + 1)]
+        record = {"answers": {"tries": {"right": right, "of": of, "tokens_a_try": tokens}}}
+        said = f"shares solved of {spell(solved)} within 1, 2, … tries, of {tokens} tokens each"
+        return Case(said, (solved, tokens), compare.independent([record])[tries - 1][0], hint)
+
+    yield case([1, 2], 4, 1, 10.0, "the first try is always paid")
+    yield case([0, 0], 4, 3, 10.0, "where nothing is ever solved, every try is paid")
+    yield case([4, 4], 4, 3, 10.0, "who is right at once pays for no further try")
+    yield case([1, 2, 3], 4, 2, 10.0, "the second try is paid by those whom the first one left unsolved")
+    rng = random.Random(0)
+    for _ in range(20):
+        right = [rng.randint(0, 8) for _ in range(5)]
+        yield case(right, 8, rng.randint(1, 8), 7.0, "a random case, worked out as the kit does")
+
+
 # 08, better reflections?
 
 
@@ -735,21 +773,24 @@ def bits_per_byte() -> Iterator[Case]:
 
 
 @checks
-def expected_tokens() -> Iterator[Case]:
-    def case(right: list[int], of: int, tries: int, tokens: float, hint: str) -> Case:
-        solved = [float(stats.pass_at(k, right, of).mean()) for k in range(1, tries + 1)]
-        record = {"answers": {"tries": {"right": right, "of": of, "tokens_a_try": tokens}}}
-        said = f"shares solved of {spell(solved)} within 1, 2, … tries, of {tokens} tokens each"
-        return Case(said, (solved, tokens), compare.independent([record])[tries - 1][0], hint)
+def worth_the_price() -> Iterator[Case]:
+    def case(systems: dict[str, tuple[float, float]], hint: str) -> Case:
+        frontier: list[str] = []
+        for name in sorted(systems, key=lambda name: (systems[name][0], -systems[name][1])):
+            if not frontier or systems[name][1] > systems[frontier[-1]][1]:
+                frontier.append(name)
+        return Case(f"the systems {spell(plain(systems))}", (systems,), frontier, hint)
 
-    yield case([1, 2], 4, 1, 10.0, "the first try is always paid")
-    yield case([0, 0], 4, 3, 10.0, "where nothing is ever solved, every try is paid")
-    yield case([4, 4], 4, 3, 10.0, "who is right at once pays for no further try")
-    yield case([1, 2, 3], 4, 2, 10.0, "the second try is paid by those whom the first one left unsolved")
+    yield case({"alone": (5, 0.5)}, "no system dominates itself")
+    cheap = {"small": (5, 0.3), "large": (40, 0.5)}
+    yield case(cheap, "the small one solves less and is cheaper: both are kept; dearer systems dominate nobody")
+    yield case(dict(reversed(cheap.items())), "the cheapest comes first")
+    yield case(cheap | {"large, blind": (40, 0.4)}, "at the same price, the one that solves less is dominated")
+    yield case(cheap | {"large, twice": (80, 0.5)}, "of two that solve the same, the dearer one is dominated")
     rng = random.Random(0)
-    for _ in range(20):
-        right = [rng.randint(0, 8) for _ in range(5)]
-        yield case(right, 8, rng.randint(1, 8), 7.0, "a random case, worked out as the kit does")
+    for _ in range(10):
+        pairs = zip(rng.sample(range(1, 50), 6), rng.sample(range(100), 6))
+        yield case({letter: (price, right / 100) for letter, (price, right) in zip("abcdef", pairs)}, "other systems")
 
 
 @checks

@@ -33,6 +33,7 @@ COURSE = {  # the notebooks, by the parts of the course
         "05": "Countdown",
         "06": "function calling",
         "07": "does it matter?",
+        "07b": "what tokens buy",
         "08": "better reflections?",
         "09": "errors",
         "10": "forgetting",
@@ -140,7 +141,8 @@ def curves(found: dict[str, list[tuple[float, float, float, float]]], x: str, y:
         (at, mean, low, high), (model, _, kind) = zip(*points), label.partition(": ")
         color = TRAINED if model.startswith("trained") else VANILLA
         style = {"marker": "osD^v"[models.index(model) % 5], "ls": ("-", "--", ":")[kinds.index(kind) % 3]}
-        axes.plot(at, mean, color=color, ms=5, label=label, **style)
+        every = max(1, len(points) // 10) if len(points) > 40 else 1  # markers would hide a line of many points
+        axes.plot(at, mean, color=color, ms=5, label=label, markevery=every, **style)
         axes.fill_between(at, low, high, color=color, alpha=0.12, lw=0)
     if log:
         axes.set_xscale("log")
