@@ -386,7 +386,7 @@ def same_tokens(reflecting: list[dict], sampling: list[dict]) -> tuple[int, floa
     return k, cost, limit, _hundred(paired_difference(right, tries(reflecting, "reflect", t, 1)))
 
 
-STEP_AXES = "training step", "first turns that begin with words, not\nwith the answer, % (band: all seeds)"
+STEP_AXES = "training step", "words before the first answer, % (band: all seeds)"
 TOKEN_AXES = "tokens sampled for one problem (log scale)", "right so far, % (95 % band)"
 TEMPERATURE_AXES = "sampling temperature, first try and all that follows", "right at the second try, % (95 % band)"
 

@@ -133,20 +133,23 @@ def forest(panels: dict[str, list[tuple[str, float, float, float]]], what: str) 
 def curves(found: dict[str, list[tuple[float, float, float, float]]], x: str, y: str, log: bool = False) -> Figure:
     """Lines with their 95 % bands: {"model: what it does": [(x, mean, low, high)]}.
 
-    A model has its marker, and is dark if its name begins with "trained"; each thing that models do has its dashes.
+    A model has its marker, and is dark if its name begins with "trained"; each thing that models do has its dashes, or
+    each model where all do the same.
     """
     figure, axes = plt.subplots(figsize=(8, 4.4), layout="constrained")
     models, kinds = (list(dict.fromkeys(label.partition(": ")[i] for label in found)) for i in (0, 2))
     for label, points in found.items():
         (at, mean, low, high), (model, _, kind) = zip(*points), label.partition(": ")
         color = TRAINED if model.startswith("trained") else VANILLA
-        style = {"marker": "osD^v"[models.index(model) % 5], "ls": ("-", "--", ":")[kinds.index(kind) % 3]}
+        number = kinds.index(kind) if len(kinds) > 1 else models.index(model)
+        style = {"marker": "osD^v"[models.index(model) % 5], "ls": ("-", "--", ":")[number % 3]}
         every = max(1, len(points) // 10) if len(points) > 40 else 1  # markers would hide a line of many points
         axes.plot(at, mean, color=color, ms=5, label=label, markevery=every, **style)
         axes.fill_between(at, low, high, color=color, alpha=0.12, lw=0)
     if log:
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        low, high = axes.get_xlim()
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 10 * low else (1, 1.5, 2, 3, 5, 7)))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(x)
