@@ -254,6 +254,15 @@ def test_curves_draw_every_line(asked):
         plots.close(figure)
 
 
+def test_curves_of_models_that_do_the_same_are_told_apart_without_colour():
+    line = [(step, 1.0, 0.5, 1.5) for step in range(60)]
+    figure = plots.curves({f"trained with {arm}: thinks": line for arm in ("r3", "both", "first")}, "step", "%")
+    lines = figure.axes[0].lines
+    assert len({own.get_linestyle() for own in lines}) == len({own.get_marker() for own in lines}) == 3
+    assert all(own.get_markevery() == 6 for own in lines)  # sixty markers would hide the dashes
+    plots.close(figure)
+
+
 def test_a_difference_is_told_as_its_interval_allows():
     words = "rose", "fell", "did not move beyond its interval"
     assert compare.told((2.0, 1.0, 3.0), *words) == "rose by 2.0 points [+1.0, +3.0]"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from r3lib.files import R3Error, read_json
 from r3lib.pages.tables import markdown
 
-TITLE = re.compile(r"^# (\w\d) · (.+)$", re.M)
+TITLE = re.compile(r"^# (\w\d[a-z]?) · (.+)$", re.M)
 TEACHING = re.compile(r"^\*\*Teaching time\*\*: about (\d+) minutes(?:, plus (\d+) for the exercises)?", re.M)
 TAKES = re.compile(r"^\| (?:`nano`|any\b[^|]*) \| (\d+ s) \| ([\d.]+ GB) \|", re.M)
 
