@@ -103,6 +103,9 @@ def readiness_(_: argparse.Namespace) -> None:
 
     first, small = "nano:r3-nano", PARTNERS["nano"]
     for name, kind in (*product(["countdown"], [first, small, "nano"]), ("function_calling", "nano")):
+        if not Path(profile(kind, name).model).is_dir():
+            print(f"There is no {profile(kind, name).base}; `r3 nano` makes it.")
+            continue
         chosen, given, measured = profile(kind, name), readiness.GIVEN[name], {}
         for precision, four_bit in (("float32", False), ("NF4", True)):
             if four_bit and not chosen.four_bit:
