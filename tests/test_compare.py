@@ -277,7 +277,7 @@ def test_points_grids_and_bars_show_all_they_are_given():
     points = {"vanilla": {"a": (1.0, 0.0, 2.0)}, "trained": {"a": (2.0, 1.0, 3.0), "b": (4.0, 3.0, 5.0)}}
     figure = plots.arms(points, "the axis")
     assert [text.get_text() for text in figure.axes[0].texts] == ["1.0", "2.0", "4.0"]
-    assert [text.get_text() for text in figure.axes[0].get_legend().texts] == ["vanilla", "trained"]
+    assert [text.get_text() for text in figure.legends[0].texts] == ["vanilla", "trained"]
     assert figure.axes[0].get_xlabel() == "the axis" and "b: trained 4.0 [3.0, 5.0]." in figure.get_label()
     plots.close(figure)
     figure = plots.grid({"row": {"one": 10.0, "two": 20.4}}, "shares", [("row", "two")])
