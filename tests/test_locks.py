@@ -26,6 +26,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 EXTRAS = PROJECT["optional-dependencies"]
 LOCKED = [*EXTRAS["notebooks"], *EXTRAS["test"], *EXTRAS["forgetting"]]  # vLLM wants a torch of its own
 LIBRARY, ALL, CUDA, CPU = (f"requirements{of}.lock" for of in ("", "-all", "-cuda", "-cpu"))
+SITE = "docs/site.lock"  # of an environment of its own
 ENTRY = re.compile(r"^([a-z\d][^\n]*?)((?: \\\n    --hash=sha256:[\da-f]{64})*)\n", re.M)
 
 
@@ -45,7 +46,7 @@ def version(pin: Requirement) -> str:
     return str(pin.specifier).removeprefix("==")
 
 
-@pytest.mark.parametrize("name", [LIBRARY, ALL, CUDA, CPU])
+@pytest.mark.parametrize("name", [LIBRARY, ALL, CUDA, CPU, SITE])
 def test_a_lock_is_versions_and_hashes_and_tells_of_no_machine(name):
     lines = text(name).splitlines()
     first = {ALL: [f"-r {LIBRARY}"]}.get(name, [])
@@ -59,9 +60,13 @@ def test_a_lock_is_versions_and_hashes_and_tells_of_no_machine(name):
 
 
 def test_no_package_stands_in_two_locks():
-    """But for torch, whose build without CUDA is the same version."""
+    """But for torch, whose build without CUDA is the same version, and for the site's, which has the same versions."""
     names = [name for lock in (LIBRARY, ALL, CUDA) for name in pins(lock)]
     assert len(names) == len(set(names))
+    everything, site = pins(LIBRARY, ALL, CUDA), pins(SITE)
+    shared = everything.keys() & site.keys()
+    assert {"jinja2", "ipython"} <= shared
+    assert [name for name in shared if sorted(map(str, site[name])) != sorted(map(str, everything[name]))] == []
     ((torch,),) = pins(CPU).values()
     assert version(torch) == f"{version(pins(CUDA)['torch'][0])}+cpu"
 
@@ -75,8 +80,8 @@ def test_what_cuda_needs_is_asked_for_on_linux_alone_and_stands_apart():
 
 
 def test_the_locks_are_in_the_ranges():
-    library, everything = pins(LIBRARY, CUDA), pins(LIBRARY, ALL, CUDA)
-    for wanted, found in ((PROJECT["dependencies"], library), (LOCKED, everything)):
+    library, everything, site = pins(LIBRARY, CUDA), pins(LIBRARY, ALL, CUDA), pins(SITE)
+    for wanted, found in ((PROJECT["dependencies"], library), (LOCKED, everything), (EXTRAS["site"], site)):
         for one in map(Requirement, wanted):
             assert all(one.specifier.contains(version(pin)) for pin in found[canonicalize_name(one.name)]), one
 
