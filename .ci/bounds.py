@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT, PAGE = ROOT / "benchmarks/results/bounds.json", ROOT / "docs/installing.md"
-TESTS = "loss grpo conversation evaluate failures experiment full files card hub reflections stats report show doctor"
+TESTS = ("loss", "grpo", "conversation", "families::test_a_size_without_torch_is_the_size_that_torch_counts")
 EXTRAS = ("notebooks", "test", "forgetting")  # vLLM has a torch, and the site an environment, of its own
 VERSIONS = (
     "import importlib.metadata as m, json;"
@@ -49,7 +49,7 @@ def run(python: str, folder: str) -> dict:
     """What ran, with which versions, and how it went."""
     told = subprocess.run([python, "-c", VERSIONS], capture_output=True, encoding="utf-8", check=True).stdout
     here = json.loads(told)
-    files = [f"tests/test_{name}.py" for name in TESTS.split()]
+    files = ["tests/test_{}.py{}".format(*re.match(r"(\w+)(.*)", name).groups()) for name in TESTS]
     report = Path(folder) / "report.xml"
     command = [python, "-m", "pytest", "-n", os.environ.get("JOBS", "2"), "--dist", "loadfile", f"--junitxml={report}"]
     subprocess.run([*command, "-p", "no:cacheprovider", *files], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})
