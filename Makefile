@@ -98,5 +98,5 @@ $(VENV)/.all: $(VENV)/bin/python requirements-all.lock requirements.lock require
 
 build/site-venv/.done: docs/site.lock
 	$(PYTHON) -m venv build/site-venv
-	build/site-venv/bin/pip install --disable-pip-version-check -q -r docs/site.lock
+	build/site-venv/bin/pip install --disable-pip-version-check --no-deps -q -r docs/site.lock
 	touch $@

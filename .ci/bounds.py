@@ -19,7 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT, PAGE = ROOT / "benchmarks/results/bounds.json", ROOT / "docs/installing.md"
-TESTS = "loss grpo conversation evaluate failures experiment full files card hub reflections stats report show doctor"
+TESTS = ("loss", "grpo", "conversation", "families::test_a_size_without_torch_is_the_size_that_torch_counts")
+EXTRAS = ("notebooks", "test", "forgetting")  # vLLM has a torch, and the site an environment, of its own
 VERSIONS = (
     "import importlib.metadata as m, json;"
     "print(json.dumps({d.name.lower().replace('_', '-'): d.version for d in m.distributions()}))"
@@ -27,10 +28,10 @@ VERSIONS = (
 
 
 def ranges() -> dict[str, str]:
-    """Every range that pyproject.toml gives, by the package's name; vLLM, which has a torch of its own, apart."""
+    """The ranges of the library and of those extras, by the package's name."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *(one for name in extras if name != "vllm" for one in extras[name])]
+    wanted = [*project["dependencies"], *(one for name in extras if name in EXTRAS for one in extras[name])]
     return dict(re.match(r"([\w-]+)(.*)", one).groups() for one in wanted)
 
 
@@ -39,9 +40,8 @@ def lowest(folder: str) -> str:
     python = f"{folder}/bin/python"
     uv = [sys.executable, "-m", "uv"]
     subprocess.run([*uv, "venv", "-q", "--python", sys.executable, folder], check=True)
-    extras = "notebooks,test,forgetting"
     command = [*uv, "pip", "install", "-q", "--no-config", "--python", python, "--resolution", "lowest-direct"]
-    subprocess.run([*command, "-e", f"{ROOT}[{extras}]"], check=True)
+    subprocess.run([*command, "-e", f"{ROOT}[{','.join(EXTRAS)}]"], check=True)
     return python
 
 
@@ -49,7 +49,7 @@ def run(python: str, folder: str) -> dict:
     """What ran, with which versions, and how it went."""
     told = subprocess.run([python, "-c", VERSIONS], capture_output=True, encoding="utf-8", check=True).stdout
     here = json.loads(told)
-    files = [f"tests/test_{name}.py" for name in TESTS.split()]
+    files = ["tests/test_{}.py{}".format(*re.match(r"(\w+)(.*)", name).groups()) for name in TESTS]
     report = Path(folder) / "report.xml"
     command = [python, "-m", "pytest", "-n", os.environ.get("JOBS", "2"), "--dist", "loadfile", f"--junitxml={report}"]
     subprocess.run([*command, "-p", "no:cacheprovider", *files], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})

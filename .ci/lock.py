@@ -8,6 +8,8 @@ only, so no two files can disagree:
     requirements-cuda.lock  torch as the package index has it: on Linux with CUDA's packages
     requirements-cpu.lock   torch's build without CUDA, which is not on the package index
 
+docs/site.lock, of `make site` and its environment alone, has the same versions of what it shares with these.
+
 A version that is pinned already stays where the ranges allow it. To get newer ones, delete the locks first.
 """
 
@@ -15,10 +17,12 @@ import re
 import subprocess
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TORCH = "2.13.0"
+BESIDES = [f"torch=={TORCH}", "setuptools>=77"]  # the second builds the kit itself
 EXTRAS = ("notebooks", "test", "forgetting")
 CUDA = re.compile(r"torch|triton|nvidia-|cuda-")
 ONE = "with one of requirements-cpu.lock and requirements-cuda.lock"
@@ -27,15 +31,16 @@ FILES = {
     "requirements-all.lock": f"Everything, notebooks and tests too; {ONE}.\n-r requirements.lock",
     "requirements-cuda.lock": "torch as the package index has it: on Linux with CUDA and its packages, else without.",
     "requirements-cpu.lock": "torch without CUDA, for Python 3.11 on Linux x86_64, if pip knows a place that has it.",
+    "docs/site.lock": "What `make site` needs, in an environment of its own.",
 }
 
 
-def resolve(*words: str | Path) -> str:
-    """uv's resolution of pyproject.toml's ranges, and of what the locks need besides: an editable install's builder."""
+def resolve(needed: list[str], *words: str | Path) -> str:
+    """uv's resolution, with `words` for its command line."""
     command = [sys.executable, "-m", "uv", "pip", "compile", "--no-config", "--quiet", "--universal", "--no-header"]
-    command += ["--no-annotate", "--python-version=3.11", *words, "pyproject.toml", "-"]
-    needed = f"torch=={TORCH}\nsetuptools>=77\n"
-    return subprocess.run(command, cwd=ROOT, input=needed, capture_output=True, encoding="utf-8", check=True).stdout
+    command += ["--no-annotate", "--python-version=3.11", *words, "-"]
+    lines = "\n".join(needed)
+    return subprocess.run(command, cwd=ROOT, input=lines, capture_output=True, encoding="utf-8", check=True).stdout
 
 
 def blocks(text: str) -> dict[str, str]:
@@ -62,12 +67,15 @@ def cpu() -> str:
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         lock = Path(folder) / "lock.txt"  # what stands in uv's output file it prefers
-        kept = [ROOT / file for file in FILES if (ROOT / file).exists() and file != "requirements-cpu.lock"]
+        kept = [ROOT / file for file in FILES if (ROOT / file).exists() and "-cpu" not in file and "site" not in file]
         lock.write_text("".join(pin for file in kept for pin in blocks(file.read_text("utf-8")).values()), "utf-8")
-        resolve("--generate-hashes", f"--output-file={lock}", *(f"--extra={extra}" for extra in EXTRAS))
+        extras = [f"--extra={extra}" for extra in EXTRAS]
+        resolve(BESIDES, "pyproject.toml", "--generate-hashes", f"--output-file={lock}", *extras)
         pins = blocks(lock.read_text("utf-8"))
-        library = {name(pin) for pin in blocks(resolve(f"--constraints={lock}"))}
-    entries = {file: "" for file in FILES} | {"requirements-cpu.lock": cpu()}
+        library = {name(pin) for pin in blocks(resolve(BESIDES, "pyproject.toml", f"--constraints={lock}"))}
+        site = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]["site"]
+        entries = {"docs/site.lock": resolve(site, "--generate-hashes", f"--constraints={lock}")}
+    entries = {file: "" for file in FILES} | entries | {"requirements-cpu.lock": cpu()}
     for pin, entry in pins.items():
         of = "-cuda" if CUDA.match(pin) else "" if name(pin) in library else "-all"
         entries[f"requirements{of}.lock"] += entry

@@ -27,6 +27,7 @@ NOBODY = 65534 if hasattr(os, "geteuid") and os.geteuid() == 0 else None
 MINE = ("PYTHONPATH", "PYTHONHOME", "R3_HOME", "R3_PROFILE", "VIRTUAL_ENV", "HF_HOME")
 QUICK = "--set steps=2 --set train_problems=48 --set failure_samples=2 --set prompts_per_step=2".split()
 QUICK += "--set num_generations=4 --set micro_batch=8 --set rollout_batch_size=48 --test-problems=6".split()
+SLOW = ["--start-timeout=600"]  # on a machine that has much to do
 
 
 def run(words: list, cwd: Path, user: int | None = None, status: int = 0, **changes: str) -> str:
@@ -153,7 +154,7 @@ def test_the_wheel_reproduces_from_an_empty_folder(installed, own):
 
 def test_notebook_00_alone_in_an_empty_folder(installed, kit, own):
     shutil.copy(kit / "notebooks/00_start_here.ipynb", own)
-    run([installed, "-m", "papermill", "00_start_here.ipynb", "out.ipynb"], own, NOBODY)
+    run([installed, "-m", "papermill", *SLOW, "00_start_here.ipynb", "out.ipynb"], own, NOBODY)
     assert '"output_type": "error"' not in (own / "out.ipynb").read_text(encoding="utf-8")
 
 
@@ -173,7 +174,12 @@ def test_papermill_from_a_parent_folder_finds_the_checkout(uninstalled, kit, own
     cells = [cell for cell in book["cells"] if cell["cell_type"] == "code"]
     cells[1]["source"] = "import r3lib\nprint(r3lib.__file__)"
     (own / "begin.ipynb").write_text(json.dumps(book | {"cells": cells[:2]}), encoding="utf-8")
-    run([uninstalled, "-m", "papermill", own / "begin.ipynb", own / "out.ipynb"], kit.parent, NOBODY, HOME=str(own))
+    run(
+        [uninstalled, "-m", "papermill", *SLOW, own / "begin.ipynb", own / "out.ipynb"],
+        kit.parent,
+        NOBODY,
+        HOME=str(own),
+    )
     _, shown = json.loads((own / "out.ipynb").read_text(encoding="utf-8"))["cells"]
     assert shown["outputs"][0]["text"] == [f"{kit / 'r3lib' / '__init__.py'}\n"]
 
