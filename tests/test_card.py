@@ -13,10 +13,14 @@ from peft import get_peft_model
 
 from r3lib import models
 from r3lib.files import RESULTS, R3Error
-from r3lib.machine.profiles import PROFILES, profile
+from r3lib.machine.profiles import PARTNERS, PROFILES, profile
 from r3lib.pages import card, report
 
 TASKS = ("countdown", "function_calling")
+
+
+# the small model that is set beside nano's, once it has runs
+SMALL = [name for name in [PARTNERS["nano"]] if (RESULTS / "countdown" / profile(name).name).is_dir()]
 
 
 @pytest.fixture(params=TASKS)
@@ -33,7 +37,8 @@ def test_the_card_holds_the_tables_of_the_results(stored):
     record = next(r.record for r in runs if r.record["trained"])
     for word in (record["commit"], record["packages"]["trl"], record["machine"], f"seed {record['seed']}"):
         assert word in text
-    for name in ("learning_rate", "beta", "group", "steps"):
+    group = "num_generations" if "num_generations" in record["settings"] else "group"  # as the oldest files have it
+    for name in ("learning_rate", "beta", group, "steps"):
         assert f"| {name} | {record['settings'][name]} |" in text
 
 
@@ -50,15 +55,15 @@ def test_the_hub_gets_every_figure_of_the_trained_model(stored, tmp_path):
     card.write_card(tmp_path, chosen, runs, "someone/adapter")
     data = ModelCard.load(tmp_path / "README.md").data
     rows = [row for row in report.summary_rows(runs) if row["trained"] and row["seed"] == 0]
-    assert data.model_name == "adapter" and len(data.eval_results) == len(rows) == 20
+    assert data.model_name == "adapter" and len(data.eval_results) == len(rows) >= 20
     for found, row in zip(data.eval_results, rows):
         assert found.metric_value == pytest.approx(row["mean"], abs=1e-4) and found.dataset_type == task
         assert found.metric_args == {"temperature": row["temperature"], "n": row["n"]}
     names = {found.metric_name for found in data.eval_results}
-    assert len(names) == 20 and "first try, temperature 0" in names
+    assert len(names) == len(rows) and "first try, temperature 0" in names
 
 
-@pytest.mark.parametrize("name", ["nano", "nano:r3-pico"])
+@pytest.mark.parametrize("name", ["nano", *SMALL])
 def test_the_code_on_the_card_names_a_profile_that_there_is(name):
     chosen = profile(name)
     text = card.card(chosen, report.collect(RESULTS / "countdown" / chosen.name / "seed0"), "a/b")
@@ -107,7 +112,7 @@ def test_what_is_kept_loads_and_names_nothing_of_this_machine(stored, nano, smal
     assert any("lora_" in name for name, _ in loaded.named_parameters())
 
 
-@pytest.mark.parametrize("name, task", [("nano", "countdown"), ("nano:r3-pico", "countdown"), ("nano", TASKS[1])])
+@pytest.mark.parametrize("name, task", [*((name, "countdown") for name in ("nano", *SMALL)), ("nano", TASKS[1])])
 def test_stored_cards_are_what_the_results_say(name, task, tmp_path):
     chosen = profile(name, task)
     for folder in sorted((RESULTS / task / chosen.name).glob("seed*/adapter")):
