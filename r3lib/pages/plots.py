@@ -41,8 +41,8 @@ COURSE = {  # the notebooks, by the parts of the course
     },
     "Your turn": {"12": "your own task", "13": "a real model"},
     "Appendices": {
-        "A1": "how r3-nano was made",
-        "A2": "how r3-nano-calls was made",
+        "A1": "making r3-nano",
+        "A2": "making r3-nano-calls",
         "A3": "is r3-nano ready?",
     },
 }
