@@ -30,7 +30,7 @@ def small():
         steps=2,
         attempt_tokens=8,
         reflection_tokens=16,
-        train_reflection_tokens=12,
+        train_reflection_tokens=8,
         retry_tokens=8,
     )
 

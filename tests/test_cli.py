@@ -99,7 +99,7 @@ runs = report.collect(RESULTS / "countdown" / "nano" / "seed0")
 
 
 def show(_):
-    print(tables.plain(report.table(runs, 0.7)) + "\\n\\xe9")
+    print(tables.plain(report.table(runs, 1.0)) + "\\n\\xe9")
     raise R3Error("3 \\u2212 1")
 
 
@@ -244,7 +244,7 @@ def test_a_run_told_to_terminate_ends_in_words_and_resumes(tmp_path):
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     options = dict(cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
     running = subprocess.Popen([*words, "--out", str(tmp_path)], **options)
-    log = tmp_path / "countdown-r3-nano-seed0" / "work" / "train-r3" / "log.jsonl"
+    log = tmp_path / "countdown-r3-nano-2-seed0" / "work" / "train-r3" / "log.jsonl"
     end = time.monotonic() + 120
     while running.poll() is None and time.monotonic() < end:
         if log.exists() and log.read_bytes().count(b"\n") >= 11:
@@ -260,7 +260,7 @@ def test_a_run_told_to_terminate_ends_in_words_and_resumes(tmp_path):
 def test_a_full_disk_loses_nothing(tmp_path, small_disk, capsys):
     """At whichever artifact it comes: a sentence; the run on a larger disk then finishes."""
     words = ["reproduce", "--test-problems", "3", *SET, "--out", str(tmp_path)]
-    whole = tmp_path / "countdown-r3-nano-seed0"
+    whole = tmp_path / "countdown-r3-nano-2-seed0"
     reached = []
     for size in (500, 4_000, 40_000):
         with small_disk(size):
@@ -285,7 +285,7 @@ def test_changed_settings_are_refused_and_fresh_takes_them(tmp_path, capsys):
     told = capsys.readouterr().err.splitlines()[-1]
     assert "was made with steps 1, not 2: delete" in told and told.endswith("or add --fresh, which does it.")
     assert main([*asked, "--fresh"]) == 0
-    record = read_json(tmp_path / "countdown-r3-nano-seed0" / "training.json")
+    record = read_json(tmp_path / "countdown-r3-nano-2-seed0" / "training.json")
     assert (len(record["log"]), record["settings"]["learning_rate"]) == (2, 8e-4)
 
 

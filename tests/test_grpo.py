@@ -182,7 +182,7 @@ def test_only_the_adapter_and_the_log_stay(run):
 
 def test_an_adapter_names_its_base_and_no_folder_of_this_machine(run):
     config = (run.out / "adapter" / "adapter_config.json").read_text(encoding="utf-8")
-    assert json.loads(config)["base_model_name_or_path"] == "r3-nano"
+    assert json.loads(config)["base_model_name_or_path"] == "r3-nano-2"
     assert str(run.out.parent) not in config and not (run.out / "adapter" / "README.md").exists()
 
 

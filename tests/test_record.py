@@ -67,7 +67,7 @@ def test_every_artifact_has_its_record(done, brief):
         read_json(done / "work" / "train-r3" / "record.json"),
     ]
     for found in told:
-        assert found["model"] == "r3-nano" and found["weights"] == models.fingerprint(brief) != "unknown"
+        assert found["model"] == "r3-nano-2" and found["weights"] == models.fingerprint(brief) != "unknown"
         assert found["task"] == "countdown" and found["seed"] == 0 and found["commit"] and found["packages"]["torch"]
         assert found["settings"]["steps"] == 1 and "rollout_batch_size" not in found["settings"]
     assert [found.get("arm") for found in told] == ["vanilla", "r3", "r3", None, "r3"]
@@ -124,7 +124,7 @@ def test_training_itself_refuses_another_runs_folder(again, brief):
     """Also where it is called on its own, as in notebooks; and failures of another set are another training."""
     found = failures.load(again.work / "failures")
     model, tokenizer = models.load(brief)
-    with pytest.raises(R3Error, match="train-r3 was made with learning_rate 0.008, not 0.1"):
+    with pytest.raises(R3Error, match="train-r3 was made with learning_rate 0.005, not 0.1"):
         grpo.train(
             model, tokenizer, TASK, found, dataclasses.replace(brief, learning_rate=0.1), again.work / "train-r3"
         )
@@ -134,12 +134,12 @@ def test_training_itself_refuses_another_runs_folder(again, brief):
 
 def test_two_models_of_one_name_do_not_share_results(again, brief, tmp_path):
     """The whole name tells them apart, and so do the weights where even that is the same."""
-    other = tmp_path / "elsewhere" / "r3-nano"
+    other = tmp_path / "elsewhere" / "r3-nano-2"
     shutil.copytree(brief.model, other)
-    with pytest.raises(R3Error, match=f"was made with model r3-nano, not {other}"):
+    with pytest.raises(R3Error, match=f"was made with model r3-nano-2, not {other}"):
         again(dataclasses.replace(brief, model=str(other)))
     one = named(f"nano:{other}")
-    assert one.slug.endswith("--elsewhere--r3-nano") and named("rtx24:a/m").slug != named("rtx24:b/m").slug
+    assert one.slug.endswith("--elsewhere--r3-nano-2") and named("rtx24:a/m").slug != named("rtx24:b/m").slug
 
 
 def test_other_weights_under_the_same_name_are_another_model(again, monkeypatch):

@@ -96,7 +96,7 @@ def adapted(nano, small):
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
-                parameter.normal_(0, 0.02)
+                parameter.normal_(0, 0.1)
     return model.eval(), nano[1]
 
 

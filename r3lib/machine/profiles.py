@@ -135,6 +135,7 @@ PARTNERS = {"nano": "nano:r3-pico-2"}
 
 # what a shipped model needs otherwise; r3-pico's width is no multiple of NF4's blocks, which the CPU's kernel wants
 MODEL_SETTINGS: dict[str, dict] = {
+    "r3-pico": {"four_bit": False},
     "r3-pico-2": {"four_bit": False},
     # the first edition: r3-nano-2 and r3-nano-calls began from its weights
     "r3-nano": {"temperature": 0.7, "attempt_tokens": 32, "reflection_tokens": 320},
