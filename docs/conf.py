@@ -11,7 +11,7 @@ CONTENTS = {  # of the site, part by part
     "Notebooks": ["notebooks/*"],
     "Guides": ["docs/*"],
     "The paper and its rivals": ["data/paper/README", "data/paper/RELATED"],
-    "Models": ["data/FAMILIES", "data/r3-*/*"],
+    "Models": ["data/FAMILIES", "data/r3-*/*", "data/near_enough/*"],
     "Costs and clusters": ["benchmarks/README", "cluster/README"],
 }
 
