@@ -15,7 +15,7 @@ JOBS ?= 2# processes that run the tests, of one thread each
 export MALLOC_MMAP_THRESHOLD_ = 1073741824
 export MALLOC_TRIM_THRESHOLD_ = 1073741824
 
-.PHONY: reproduce test test-ways test-lowest lab course site experiments report nano readiness bench mutants lock url clean
+.PHONY: reproduce test test-ways test-browser test-lowest lab course site experiments report nano readiness bench mutants lock url clean
 
 reproduce: $(VENV)/.core
 	$(RUN) -m r3lib reproduce --task $(EXPERIMENT) --seed $(SEED)
@@ -26,6 +26,9 @@ test: $(VENV)/.all
 
 test-ways: $(VENV)/.all
 	$(RUN) -m pytest -v --durations=0 -p no:cacheprovider .ci/test_ways.py
+
+test-browser: $(VENV)/.all
+	$(RUN) -m pytest -v --durations=0 -p no:cacheprovider .ci/test_browser.py
 
 test-lowest: $(VENV)/.all
 	$(RUN) -m pip install -q uv

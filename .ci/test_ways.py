@@ -76,7 +76,7 @@ def kit(top):
 @pytest.fixture(scope="session")
 def packages(top):
     """This environment's packages without the kit itself."""
-    folder = top / "packages"
+    folder = top / "site-packages"  # a name by which dill knows what it need not look into
     folder.mkdir()
     for path in Path(sysconfig.get_path("purelib")).iterdir():
         if "r3lib" not in path.name:
@@ -196,7 +196,7 @@ def test_binder_adds_the_kit_to_the_locked_packages(python, packages, kit, top):
 
 # a bare Python, as Colab is: with a few packages of its own
 
-PRESENT = {"numpy": "2.1.0", "transformers": "5.1.0"}
+PRESENT = {"numpy": "2.1.0", "transformers": "5.4.0"}
 
 
 def bare(version: str, folder: Path) -> Path:

@@ -81,6 +81,7 @@ def test_each_stage_stands_on_those_before_it_word_for_word(board):
     assert list(board.verdicts) == ["attempt"] and "retry" not in board.transcript.spans
     board.set([1, 2, 3], 6)
     assert not board.verdicts and "[1, 2, 3]" in board.view().text
+    assert "&lt;answer&gt; &lt;/answer&gt;" in board.view().html
 
 
 def test_a_right_first_try_is_not_reflected_on(board, monkeypatch):

@@ -12,6 +12,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from html import escape
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -144,7 +145,8 @@ class Board:
 
     def view(self) -> show.View:
         if self.transcript is None:
-            return show.View(self.task.ask(self.problem), f"<p>{self.task.ask(self.problem)}</p>")
+            asked = self.task.ask(self.problem)
+            return show.View(asked, f"<p>{escape(asked)}</p>")
         return show.transcript(self.transcript, self.tokenizer, verdicts=self.verdicts)
 
     def ready(self) -> dict[str, bool]:
@@ -182,7 +184,7 @@ class Board:
         first = [*self.problem["numbers"], 0][:4]
         low = (1, 1, 1, 0)
         wide = {"layout": w.Layout(width="380px"), "style": {"description_width": "110px"}, "continuous_update": False}
-        names = ("number", "number", "number", "number (0: none)")
+        names = ("number", "number", "number", "number, or 0")
         numbers = [w.IntSlider(v, a, 99, description=n, **wide) for v, a, n in zip(first, low, names)]
         target = w.IntSlider(self.problem["target"], 10, 100, description="target", **wide)
         buttons = {stage: w.Button(description=f"{i} {stage}") for i, stage in enumerate(STAGES, 1)}
