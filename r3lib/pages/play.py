@@ -92,6 +92,7 @@ def progress(log: list[dict], steps: int) -> tuple[Any, str]:
     told = f"step {len(log)} of {steps}, about {minutes:.1f} minutes left; reward of the last steps {mean:.2f}"
     axes.plot(range(1, len(log) + 1), rewards, "o-", color="#0b6e99", ms=4)
     axes.set(xlim=(0.5, steps + 0.5), ylim=(0, max(0.5, *rewards) * 1.05), xlabel="step", ylabel="reward, mean")
+    axes.locator_params("x", integer=True)
     axes.set_title(told, fontsize=10, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     return figure, f"Reward against training step: {told}."
