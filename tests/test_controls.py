@@ -14,7 +14,7 @@ from r3lib import failures
 from r3lib.evaluate import evaluate
 from r3lib.files import R3Error, read_json
 from r3lib.measure import controls, reflections
-from r3lib.measure.stats import pass_and_cost
+from r3lib.measure.stats import for_tokens, pass_and_cost
 from r3lib.outcomes import Outcomes
 from r3lib.pages import report
 from r3lib.problems.countdown import TASK
@@ -183,9 +183,17 @@ def test_tries_cost_what_is_sampled_until_one_is_right(run):
     assert [cost for _, cost in found] == pytest.approx([10 * (1 + sum(unsolved[:k])) for k in range(4)])
 
 
+def test_one_try_is_made_at_least_and_no_more_than_were_sampled(run):
+    found = pass_and_cost(**run.controls["answers"]["tries"])
+    assert list(for_tokens(found, 5.0)) == list(found[0][0])
+    assert list(for_tokens(found, 16.25)) == pytest.approx(found[1][0])
+    assert list(for_tokens(found, 1000.0)) == list(found[3][0])
+
+
 def test_resampling_spends_the_tokens_of_reflecting_and_retrying(run):
-    right, k = report.resampled(run)  # 20 tokens a problem; two tries cost 16.25, three 21.7
-    assert k == 2 and list(right) == pytest.approx([1, 5 / 6, 0, 0])
+    """20 tokens a problem; two tries cost 16.25, three 21 2/3: 9 of 13 problems get a third."""
+    right = report.resampled(run)
+    assert list(right) == pytest.approx([1, 5 / 6 + 9 / 13 / 6, 0, 0])
     assert report.matrix([run], True, 0.7, "forced").tolist() == [[1, 0, 1, 1]]
     assert report.matrix([run], True, 0.7, "plan").tolist() == [[0, 0, 0, 1]]
     assert np.allclose(report.matrix([run], True, 0.7, "resampled"), [right])

@@ -104,3 +104,14 @@ def pass_and_cost(right: list[int], of: int, tokens_a_try: float) -> list[tuple[
         number += 1 - out[-1][0].mean() if out else 1
         out.append((pass_at(k, right, of), tokens_a_try * number))
     return out
+
+
+def for_tokens(found: list[tuple[np.ndarray, float]], limit: float) -> np.ndarray:
+    """Each problem's chance of being solved by tries, made one by one until one is right, for `limit` tokens a problem.
+
+    found: as `pass_and_cost` gives it. What k tries leave over pays one more for a share of the problems, drawn at
+    random, so nothing is lost by rounding. One try at least, and at most those that were made.
+    """
+    at = float(np.interp(limit, [cost for _, cost in found], range(len(found))))
+    less, more = found[int(at)][0], found[min(int(at) + 1, len(found) - 1)][0]
+    return (1 - at % 1) * less + at % 1 * more

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from r3lib.files import HOME, ROOT, R3Error, read_json, write_text
-from r3lib.measure.stats import mean_interval, paired_difference, pass_and_cost
+from r3lib.measure.stats import for_tokens, mean_interval, paired_difference, pass_and_cost
 from r3lib.outcomes import METRICS, Outcomes, load_outcomes
 from r3lib.pages.tables import markdown
 
@@ -99,12 +99,10 @@ def _run(path: Path) -> Run:
     return run
 
 
-def resampled(run: Run) -> tuple[np.ndarray, int]:
-    """pass@k of each problem for the most tries that cost no more than this run's reflecting and retrying, and k."""
+def resampled(run: Run) -> np.ndarray:
+    """Each problem's chance of being solved by the vanilla model's checked tries for this run's tokens."""
     limit = sum(run.outcomes.tokens[arm] for arm in ("first", "second")) / run.record["n"]
-    found = pass_and_cost(**run.controls["answers"]["tries"])
-    k = max((k for k, (_, cost) in enumerate(found, 1) if cost <= limit), default=1)
-    return found[k - 1][0], k
+    return for_tokens(pass_and_cost(**run.controls["answers"]["tries"]), limit)
 
 
 def matrix(runs: Iterable[Run], trained: bool, temperature: float, arm: str) -> np.ndarray:
@@ -122,7 +120,7 @@ def matrix(runs: Iterable[Run], trained: bool, temperature: float, arm: str) -> 
         if not all(r.controls for r in chosen):
             return np.empty((0, 0))
         if arm == "resampled":
-            return np.array([resampled(r)[0] for r in chosen])
+            return np.array([resampled(r) for r in chosen])
         return np.array([[int(bit) for bit in r.controls["answers"][arm]["right"]] for r in chosen], float)
     if arm != "leak" and any(arm not in r.outcomes.right for r in chosen):
         return np.empty((0, 0))
