@@ -33,8 +33,8 @@ MISTAKES = [
 # %% [markdown] make_task · hard · 30 minutes · A whole task
 # Make a task of *put these numbers in ascending order*: problems are `{"numbers": [9, 4, 7]}`, a right answer is
 # `<answer>4, 7, 9</answer>`. Write the four functions and return the `Task`. The verifier never raises, takes the
-# last answer, and lets spaces be as they may; the leak check finds the right list without tags, too; `redact` puts …
-# in its place.
+# last answer, and ignores spaces around the numbers; the leak check finds the right list without tags, too; `redact`
+# puts … in its place.
 
 # %%
 import re

@@ -28,9 +28,9 @@ MISTAKES = [
 ]
 
 # %% [markdown] problems_needed · medium · 10 minutes · How many problems?
-# How many test problems show a gain for sure? Two models are judged on n **different** problems each. Their shares p
-# and p + gain vary with p(1 - p)/n and (p + gain)(1 - p - gain)/n, and the variances add up. Find the smallest n at
-# which the gain is at least 1.96 standard errors.
+# How many test problems does a gain need for its expected interval to exclude zero? Two models are judged on n
+# **different** problems each. Their shares p and p + gain vary with p(1 - p)/n and (p + gain)(1 - p - gain)/n, and the
+# variances add up. Find the smallest n at which the gain is at least 1.96 standard errors.
 
 # %%
 import math
