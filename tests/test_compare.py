@@ -219,6 +219,20 @@ def test_the_same_tokens_buy_as_many_tries_as_they_pay_for(asked):
     assert "2 independent first" in compare.verdict({"trained": cheap, "vanilla": asked["vanilla"]})
 
 
+def test_what_is_left_over_pays_for_a_share_of_one_try_more(asked):
+    """20 tokens lie between two tries (17 tokens, 51 % solved) and three (22 tokens, 66 %), not beyond the last."""
+    cheap = copy.deepcopy(asked["vanilla"])
+    for one in cheap:
+        one["answers"][f"reflect-T{T}"]["tokens"] = [10 * N, 10 * N]
+    mean, low, high = compare.equal_tokens(cheap, asked["vanilla"])
+    assert mean == pytest.approx(100 * (0.51 + 3 / 4.9 * 0.147 - 0.35), abs=5) and low < mean < high
+    whole = compare.same_tokens(cheap, asked["vanilla"])[3][0]
+    for one in cheap:
+        one["answers"][f"reflect-T{T}"]["tokens"] = [1000 * N, 1000 * N]
+    most = compare.equal_tokens(cheap, asked["vanilla"])
+    assert whole < mean < most[0] and most == compare.same_tokens(cheap, asked["vanilla"])[3]
+
+
 def test_the_fewest_tries_that_solve_as_much(asked):
     """60 % take two to three tries of 30 %: with 0.7 and 0.49 of the problems still open, 1 + 0.7 + 0.49 calls."""
     k, calls, ours = compare.fewest(asked["trained"], asked["vanilla"])

@@ -386,6 +386,19 @@ def same_tokens(reflecting: list[dict], sampling: list[dict]) -> tuple[int, floa
     return k, cost, limit, _hundred(paired_difference(right, tries(reflecting, "reflect", t, 1)))
 
 
+def equal_tokens(reflecting: list[dict], sampling: list[dict]) -> tuple[float, float, float]:
+    """Points by which first tries solve more than reflect-retries at exactly the same tokens, with a 95 % interval.
+
+    As `same_tokens`, but what is left over pays one try more for a share of the problems, those drawn at random.
+    """
+    t, found = reflecting[0]["temperature"], _resampled(sampling)
+    limit, costs = spent(reflecting, "reflect", t, 1), [cost for _, cost in found]
+    at = float(np.interp(limit, costs, range(len(costs))))
+    k, share = int(at), at % 1
+    right = (1 - share) * found[k][0] + share * found[min(k + 1, len(found) - 1)][0]
+    return _hundred(paired_difference(right, tries(reflecting, "reflect", t, 1)))
+
+
 STEP_AXES = "training step", "words before the first answer, % (band: all seeds)"
 TOKEN_AXES = "tokens sampled for one problem (log scale)", "right so far, % (95 % band)"
 TEMPERATURE_AXES = "sampling temperature, first try and all that follows", "right at the second try, % (95 % band)"
@@ -412,6 +425,7 @@ def by_temperatures(asked: dict[str, list[dict]]) -> dict[str, list[Point]]:
 def verdict(asked: dict[str, list[dict]]) -> str:
     """One sentence: what the tokens of the trained model's reflect-retry buy in independent first tries."""
     k, cost, limit, more = same_tokens(asked["trained"], asked["vanilla"])
+    exact = equal_tokens(asked["trained"], asked["vanilla"])
     stored = asked["vanilla"][0]["answers"]["tries"]["of"]
     equal, calls, ours = fewest(asked["trained"], asked["vanilla"])
     some = f"{equal} tries solve as much, with" if equal else f"Not even {stored} tries solve as much, at"
@@ -419,7 +433,8 @@ def verdict(asked: dict[str, list[dict]]) -> str:
     return (
         f"For the tokens of one reflect-retry of the trained model ({limit:.0f} a problem), up to {k} independent first"
         " tries of the vanilla model can be sampled and checked, one by one until one is right"
-        f" ({cost:.0f} a problem{beyond}). Tries minus reflect-retry: {points(more)} points. "
+        f" ({cost:.0f} a problem{beyond}). Tries minus reflect-retry: {points(more)} points; "
+        f"with the tokens that are left over spent, too, {points(exact)}. "
         f"{some} {calls:.1f} calls to the verifier a problem against {ours:.1f}."
     )
 
