@@ -19,7 +19,7 @@ from safetensors import safe_open
 from r3lib import files
 from r3lib.config import ARMS, R3
 from r3lib.files import DATA, R3Error, read_json
-from r3lib.measure.stats import mean_interval, paired_difference, pass_and_cost
+from r3lib.measure.stats import for_tokens, mean_interval, paired_difference, pass_and_cost
 from r3lib.pages import paper, report
 from r3lib.pages.report import Run, matrix
 from r3lib.pages.tables import markdown
@@ -372,30 +372,13 @@ def fewest(reflecting: list[dict], sampling: list[dict]) -> tuple[int, float, fl
     return k, float(1 + sum(1 - rate for rate in rates[: (k or len(rates)) - 1])), float(2 - first)
 
 
-def same_tokens(reflecting: list[dict], sampling: list[dict]) -> tuple[int, float, float, tuple[float, float, float]]:
-    """As many independent first tries of `sampling` as cost no more than one reflect-retry of `reflecting`.
-
-    Returns k, the tokens a problem of k tries and of the reflect-retry, and the points (with a 95 % interval) by which
-    k tries solve more, paired by seed and problem. k is at most the number of tries that were sampled.
-    """
-    t = reflecting[0]["temperature"]
-    limit = spent(reflecting, "reflect", t, 1)
-    found = _resampled(sampling)
-    k = max((k for k, (_, cost) in enumerate(found, 1) if cost <= limit), default=1)
-    right, cost = found[k - 1]
-    return k, cost, limit, _hundred(paired_difference(right, tries(reflecting, "reflect", t, 1)))
-
-
 def equal_tokens(reflecting: list[dict], sampling: list[dict]) -> tuple[float, float, float]:
-    """Points by which first tries solve more than reflect-retries at exactly the same tokens, with a 95 % interval.
+    """Points by which independent first tries of `sampling` solve more than one reflect-retry of `reflecting`.
 
-    As `same_tokens`, but what is left over pays one try more for a share of the problems, those drawn at random.
+    Both cost the same tokens a problem (`stats.for_tokens`); with a 95 % interval, paired by seed and problem.
     """
     t, found = reflecting[0]["temperature"], _resampled(sampling)
-    limit, costs = spent(reflecting, "reflect", t, 1), [cost for _, cost in found]
-    at = float(np.interp(limit, costs, range(len(costs))))
-    k, share = int(at), at % 1
-    right = (1 - share) * found[k][0] + share * found[min(k + 1, len(found) - 1)][0]
+    right = for_tokens(found, spent(reflecting, "reflect", t, 1))
     return _hundred(paired_difference(right, tries(reflecting, "reflect", t, 1)))
 
 
@@ -424,17 +407,15 @@ def by_temperatures(asked: dict[str, list[dict]]) -> dict[str, list[Point]]:
 
 def verdict(asked: dict[str, list[dict]]) -> str:
     """One sentence: what the tokens of the trained model's reflect-retry buy in independent first tries."""
-    k, cost, limit, more = same_tokens(asked["trained"], asked["vanilla"])
-    exact = equal_tokens(asked["trained"], asked["vanilla"])
-    stored = asked["vanilla"][0]["answers"]["tries"]["of"]
+    limit = spent(asked["trained"], "reflect", asked["trained"][0]["temperature"], 1)
+    stored, cost = asked["vanilla"][0]["answers"]["tries"]["of"], _resampled(asked["vanilla"])[-1][1]
+    beyond = f" (all {stored} that were stored cost only {cost:.0f})" * (cost < limit)
     equal, calls, ours = fewest(asked["trained"], asked["vanilla"])
     some = f"{equal} tries solve as much, with" if equal else f"Not even {stored} tries solve as much, at"
-    beyond = "; that is all that were stored, and more would fit" if k == stored else ""
     return (
-        f"For the tokens of one reflect-retry of the trained model ({limit:.0f} a problem), up to {k} independent first"
-        " tries of the vanilla model can be sampled and checked, one by one until one is right"
-        f" ({cost:.0f} a problem{beyond}). Tries minus reflect-retry: {points(more)} points; "
-        f"with the tokens that are left over spent, too, {points(exact)}. "
+        f"A reflect-retry of the trained model costs {limit:.0f} tokens a problem. Spent on independent first tries of the"
+        f" vanilla model, checked one by one until one is right, the same tokens{beyond} solve "
+        f"{points(equal_tokens(asked['trained'], asked['vanilla']))} points more (less, if below zero). "
         f"{some} {calls:.1f} calls to the verifier a problem against {ours:.1f}."
     )
 
