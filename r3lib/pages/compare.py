@@ -413,8 +413,8 @@ def verdict(asked: dict[str, list[dict]]) -> str:
     equal, calls, ours = fewest(asked["trained"], asked["vanilla"])
     some = f"{equal} tries solve as much, with" if equal else f"Not even {stored} tries solve as much, at"
     return (
-        f"A reflect-retry of the trained model costs {limit:.0f} tokens a problem. Spent on independent first tries of the"
-        f" vanilla model, checked one by one until one is right, the same tokens{beyond} solve "
+        f"A reflect-retry of the trained model costs {limit:.0f} tokens a problem. Spent on independent first tries of "
+        f"the vanilla model, checked one by one until one is right, the same tokens{beyond} solve "
         f"{points(equal_tokens(asked['trained'], asked['vanilla']))} points more (less, if below zero). "
         f"{some} {calls:.1f} calls to the verifier a problem against {ours:.1f}."
     )
