@@ -43,7 +43,8 @@ WIDTH = 88  # characters of a plain-text line beside the margin
 LIMIT = 400  # characters of a cell in a table; a transcript is never shortened
 
 SHORT = "text-align:left;vertical-align:top;white-space:nowrap"
-LONG = "text-align:left;vertical-align:top;white-space:pre-wrap;overflow-wrap:break-word;min-width:10em"
+LONG = "text-align:left;vertical-align:top;white-space:pre-wrap;overflow-wrap:break-word;min-width:9em"
+TOP = "text-align:left;vertical-align:bottom;white-space:normal"
 HEAD = "text-align:right;vertical-align:top;white-space:nowrap;font-weight:normal"
 
 
@@ -229,7 +230,7 @@ def _grid(
         raise ValueError(f"One entry for each row is needed, got lists of {', '.join(str(len(c)) for c in columns)}.")
     widths = [max(map(len, [name, *column])) for name, column in short.items()]
     lines = ["  ".join(["  #", *(f"{name:<{w}}" for name, w in zip(short, widths)), " → ".join(long)])]
-    html = ["".join(f'<th scope="col" style="{SHORT}">{escape(name)}</th>' for name in ("", *short, *long))]
+    html = ["".join(f'<th scope="col" style="{TOP}">{escape(name)}</th>' for name in ("", *short, *long))]
     for i in range(len(columns[0])):
         lead = "  ".join([f"{i:>3}", *(f"{column[i]:<{w}}" for column, w in zip(short.values(), widths)), ""])
         texts = [_short(column[i]) for column in long.values()]
