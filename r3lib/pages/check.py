@@ -192,6 +192,9 @@ def verify_countdown() -> Iterator[Case]:
         return Case(said, (text, numbers, target), countdown.verify(text, numbers, target).ok, hint)
 
     yield case("So: <answer>(3 + 5) * 2</answer>", [2, 3, 5], 16, "it uses each number once and reaches the target")
+    for text in ("\n(3 + 5) * 2\n", "(3 + 5)\n* 2"):
+        hint = "line breaks around an equation and in it are allowed"
+        yield case(f"<answer>{text}</answer>", [2, 3, 5], 16, hint)
     yield case("(3 + 5) * 2", [2, 3, 5], 16, "without answer tags there is no answer")
     yield case("<answer>3 + 5 + 2</answer>", [2, 3, 5], 16, "its value must be the target")
     for first, last in (("3 + 5", "(3 + 5) * 2"), ("(3 + 5) * 2", "3 + 5")):
