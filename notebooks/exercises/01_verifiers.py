@@ -41,7 +41,8 @@ def verify_countdown(response, numbers, target):
         return False
     used = [int(number) for number in re.findall(r"[0-9]+", answers[-1])]
     try:
-        tree = ast.parse(" ".join(answers[-1].split()), mode="eval").body  # on one line, as Python wants it
+        text = " ".join(answers[-1].split())  # Python wants it on one line
+        tree = ast.parse(text, mode="eval").body
         return sorted(used) == sorted(numbers) and exact(tree) == target
     except Exception:  # whatever a model may write, it is a no
         return False
