@@ -1,4 +1,4 @@
-"""Reflect, retry, reward: one pass through the paper's loop (section 3). Read this file first.
+"""Reflect, retry, reward: one pass through the paper's loop. Read this file first.
 
     1 attempt   the model tries a problem
     2 verify    a program says yes or no; only failures go on
@@ -6,7 +6,7 @@
     4 retry     it tries again, with the reflection before its eyes
     5 reward    the verifier's word on the retry; in training it is given to the reflection's tokens (r3lib.grpo)
 
-Training, evaluation, controls and probes all run these stages. A control puts other words in a stage's place.
+Training, evaluation and every experiment run these stages. A control puts other words in a stage's place.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Loop:
     def attempt(self, words: list | None = None, copies: int | list[int] = 1) -> list[str]:
         """Stage 1: first answers. words: stored ones (texts or token ids) in their place.
 
-        copies: this many samples of each problem, neighbours in the batch; so in `reflect`.
+        copies: how many samples of each problem; they stand side by side in the batch. `reflect` has it too.
         """
         return self._message("attempt", self.profile.attempt_tokens, words, copies)
 

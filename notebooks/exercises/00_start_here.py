@@ -1,7 +1,7 @@
-# %% [markdown] reflect_and_retry · medium · 10 minutes · The loop in five lines
+# %% [markdown] reflect_and_retry · medium · 10 minutes · The loop as one function
 # Take problems through the whole loop with the methods of `Loop` (sections 3 and 4): try, verify, go on with the
-# failures alone, reflect, retry, verify. Return each reflection with its reward. The model and the tasks are the
-# check's own.
+# failures alone, reflect, retry, verify. Return each reflection with its reward. The check brings its own model and
+# tasks.
 
 
 # %%

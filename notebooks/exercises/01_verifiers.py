@@ -1,7 +1,8 @@
 # %% [markdown] verify_countdown · medium · 20 minutes · A verifier for Countdown
-# Write the rule of section 2: the last `<answer>…</answer>` counts; it holds an equation's left side with `+ - * /`
-# and parentheses; each given number is used exactly once; its exact value is the target. `exact` works a tree out
-# without running anything. (A minus before a number is a border case that the check leaves out.)
+# Write the rule of section 2: the last `<answer>…</answer>` counts; it holds an equation's left side with `+ - * /`,
+# parentheses, spaces and line breaks; each given number is used exactly once; its exact value is the target. `exact`
+# works a tree out without running anything. (The check leaves out three parts of the rule: a minus before a number,
+# answers without a digit, and thoughts between `<think>` and `</think>`.)
 
 # %%
 import ast
@@ -36,11 +37,12 @@ def verify_countdown(response, numbers, target):
     """
     ### BEGIN SOLUTION
     answers = re.findall(r"<answer>([^<]*)</answer>", response) if isinstance(response, str) else []
-    if not answers or not re.fullmatch(r"[-+*/() 0-9]+", answers[-1]):
+    if not answers or not re.fullmatch(r"[-+*/()0-9 \t\r\n]+", answers[-1]):
         return False
     used = [int(number) for number in re.findall(r"[0-9]+", answers[-1])]
     try:
-        tree = ast.parse(answers[-1].strip(), mode="eval").body
+        text = " ".join(answers[-1].split())  # Python wants it on one line
+        tree = ast.parse(text, mode="eval").body
         return sorted(used) == sorted(numbers) and exact(tree) == target
     except Exception:  # whatever a model may write, it is a no
         return False
@@ -52,6 +54,7 @@ MISTAKES = [
     ("sorted(used) == sorted(numbers)", "set(used) == set(numbers)", "a set forgets how often"),
     ("sorted(used) == sorted(numbers) and ", "", "every given number must be used"),
     ("exact(tree) == target", "eval(answers[-1]) == target", "with floats it is not quite 24"),
+    (r" \t\r\n]+", " ]+", "line breaks around an equation and in it are allowed"),
     ("except Exception:", "except (SyntaxError, ValueError):", "a division by zero is a no, not an exception"),
     ("if isinstance(response, str) else []", "", "never raises, whatever it is given"),
     (

@@ -30,9 +30,9 @@ MISTAKES = [
 ]
 
 # %% [markdown] chat_ids · medium · 10 minutes · From messages to tokens
-# Turn messages into the tokens that the model must go on from. Two things go wrong silently: the marker that hands
-# the word to the assistant is forgotten, and a tokenizer that begins every text with a mark of its own adds it a
-# second time.
+# Turn messages into the tokens that the model must go on from. Two things go wrong silently: the marker that starts
+# the assistant's turn is forgotten, and a tokenizer that begins every text with a mark of its own adds it a second
+# time.
 
 
 # %%

@@ -40,7 +40,8 @@ import torch
 def reflection_mask(transcripts):
     """A tensor (B, T) of 0 and 1, T the length of the longest transcript.
 
-    Example: 2 prompt tokens and 1 of a reflection; 1, 2, and 1 of a retry:
+    Example. Row 1: 2 tokens of the prompt, 1 of the reflection, then padding. Row 2: 1 token of
+    the prompt, 2 of the reflection, 1 of the retry.
     [[0, 0, 1, 0],
      [0, 1, 1, 0]]
     """
@@ -63,7 +64,7 @@ MISTAKES = [
 ]
 
 # %% [markdown] masked_grpo_loss · hard · 20 minutes · GRPO's loss
-# Section 2 has it with every line explained; now write it yourself. For each token: the ratio of new to old
+# Section 2 has it as `grpo`; now write it yourself. For each token: the ratio of new to old
 # probability times the advantage of its row, and the same with the ratio cut to 1 ± epsilon; the smaller of the two
 # counts, with a minus, as training makes the loss small. Average over each row's masked tokens, then over the rows.
 

@@ -202,6 +202,9 @@ def verify_countdown() -> Iterator[Case]:
     yield case("<answer>5 * 5</answer>", [5, 5], 25, "a number that is given twice is used twice")
     hint = "with floats it is not quite 24, with fractions it is"
     yield case("<answer>8 / (3 - 8 / 3)</answer>", [3, 3, 8, 8], 24, hint)
+    for text in ("\n(3 + 5) * 2\n", "(3 + 5)\n* 2"):
+        hint = "line breaks around an equation and in it are allowed"
+        yield case(f"<answer>{text}</answer>", [2, 3, 5], 16, hint)
     for text in ("(3 + 5) * 2 = 16", "(3 + 5) 2", "2 ** 3 + 5", "(3 + 5 * 2", ""):
         hint = "an answer is an equation's left side with + - * / and nothing else; the rest is a no"
         yield case(f"<answer>{text}</answer>", [2, 3, 5], 13 if "**" in text else 16, hint)

@@ -70,3 +70,20 @@ def table(found: dict) -> str:
         "\n".join(f"{mark}: {meaning}.  " for mark, meaning in found["marks"].items() if mark in "TAS"),
     ]
     return "\n\n".join(parts)
+
+
+def summary(*tasks: str) -> str:
+    """Markdown: the models that the paper trains, of several tables in one; recollections are named and not shown."""
+
+    def cell(value: dict) -> str:
+        if value["marks"] in (["M"], ["–"]):
+            return "*unverified, not shown*" if value["marks"] == ["M"] else "not recovered"
+        return f"{value.get('text') or value['value']} ({', '.join(value['marks'])})"
+
+    rows = [
+        [found["table"], row["model"], *(cell(row[column]) for column in found["columns"])]
+        for found in map(load, tasks)
+        for row in found["rows"]
+        if row["trained_in_the_paper"] and any({*row[column]["marks"]} & {*"TAS"} for column in found["columns"])
+    ]
+    return tables.markdown(["task", "model", "vanilla 1st", "vanilla 2nd", "trained 1st", "trained 2nd"], rows)

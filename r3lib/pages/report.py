@@ -47,6 +47,15 @@ CONTROLS = (  # of r3lib.measure.controls
     ("one answer, planned first with the same opening", "plan"),
     ("vanilla's first tries, checked, for the tokens of reflecting and retrying", "resampled"),
 )
+TOLD = {  # the controls in words that need no other page
+    "blind": 'the words "try again" with no reflection',
+    "again": "the task once more, with no word on the failure",
+    "generic": "one and the same sentence after every failure",
+    "shuffled": "the reflection on another problem",
+    "forced": "a reflection whose first words we chose (a forced opening)",
+    "plan": "one answer that is planned first, with no failure before it",
+    "resampled": "more first tries for the same number of tokens, each checked",
+}
 LEAK = "own reflections that contain a right answer"
 FOLLOWS = {"first_follows": "first", "second_follows": "second"}  # metric -> the try whose form it tells of
 # kinds of answers that break a task's rules; any other kind, correct or not, follows them, in tasks of one's own too
@@ -247,34 +256,40 @@ def points(runs: list[Run], temperature: float) -> dict[str, str]:
 
 
 def headline(runs: list[Run], temperature: float) -> str:
-    """One sentence: what training did to the second try, what of that no control explains, and to the first try.
+    """A few sentences: what training did to the second try, what of that no control explains, and to the first try.
 
     The best control is the most often right of all that was put in the reflection's place, trained or not. The own
     reflection without its right answers is no such rival, and is told of apart.
     """
-    second = matrix(runs, True, temperature, "second")
+    second, untrained = (matrix(runs, trained, temperature, "second") for trained in (True, False))
     controls = {
-        f"{'trained' if trained else 'untrained'} model: {label.removeprefix('second try, ')}": values
-        for label, arm in (*ROWS[2:], *CONTROLS)
+        (trained, arm): values
+        for _, arm in (*ROWS[2:], *CONTROLS)
         for trained in (True, False)
         if arm != "redacted" and (values := matrix(runs, trained, temperature, arm)).shape == second.shape
     }
-    best = max(controls, key=lambda name: controls[name].mean())
+    best = max(controls, key=lambda kind: controls[kind].mean())
 
     def above(values: np.ndarray, base: np.ndarray) -> str:
         mean, low, high = paired_difference(values, base)
         chance = ", which chance could explain" * (low <= 0 <= high)
         return f"**{100 * mean:+.1f} points** [{100 * low:+.1f}, {100 * high:+.1f}]{chance}"
 
+    def share(values: np.ndarray) -> str:
+        return f"{100 * values.mean():.1f} %"
+
     first = [matrix(runs, trained, temperature, "first") for trained in (True, False)]
-    cut = matrix(runs, True, temperature, "redacted")
+    cut, record = matrix(runs, True, temperature, "redacted"), runs[0].record
     asked = all(matrix(runs, True, temperature, arm).size for _, arm in CONTROLS)
     return (
-        f"*{describe(runs, temperature)}; 95 % intervals in brackets.* Training changed the second try by "
-        f"{above(second, matrix(runs, False, temperature, 'second'))}; the difference between the second try with the "
-        f"model's own reflection and the best of {len(controls)} controls ({best}) is {above(second, controls[best])}; "
-        f"cutting right answers out of these reflections changes it by {above(cut, second)}; training changed the "
-        f"first try by {above(*first)}.{UNASKED * (not asked)}"
+        f"*{record['model']}, {record['n']} test problems of {record['task']}, {seeds(run.record for run in runs)}; "
+        f"95 % intervals in brackets.* Before training, {share(untrained)} of the problems were solved by the first or "
+        f"the second try; after it, {share(second)}: {above(second, untrained)}. "
+        f"The best of {len({arm for _, arm in controls})} controls, each tried with the model before and after "
+        f"training, is {TOLD[best[1]]}, {'after' if best[0] else 'before'} training: {share(controls[best])}. "
+        f"The own reflections are above it by {above(second, controls[best])}. If right answers are cut out of "
+        f"the trained model's reflections, its {share(second)} change by {above(cut, second)}. Training changed the "
+        f"share of first tries that are right by {above(*first)}.{UNASKED * (not asked)}"
     )
 
 

@@ -162,15 +162,20 @@ def group(
     return View(f"{view.text}\n{note}", f"{view.html}<p>{note}</p>")
 
 
-def verdicts(responses: Sequence[str], verdicts: Sequence[Verdict], **others: Sequence[str | bool]) -> View:
+def verdicts(
+    responses: Sequence[str],
+    verdicts: Sequence[Verdict],
+    names: tuple[str, str] = ("response", "verdict"),
+    **others: Sequence[str | bool],
+) -> View:
     """A table of responses with their verdicts. others: what other judges say about the same responses, by name.
 
-    Raises ValueError if the lists differ in length.
+    names: what stands above the responses and the verdicts. Raises ValueError if the lists differ in length.
     """
     words = {True: "✔ yes", False: "✘ no"}
     short = {name.replace("_", " "): [words.get(s) or clean(s) for s in said] for name, said in others.items()}
-    short["verdict"] = [_mark(v) for v in verdicts]
-    return _grid(short, {"response": responses, "reason": [v.reason for v in verdicts]})
+    short[names[1]] = [_mark(v) for v in verdicts]
+    return _grid(short, {names[0]: responses, "reason": [v.reason for v in verdicts]})
 
 
 def before_after(pairs: Sequence[tuple[dict[str, str], dict[str, str]]]) -> View:
