@@ -292,3 +292,11 @@ def test_points_grids_and_bars_show_all_they_are_given():
     assert [text.get_text() for text in figure.axes[0].texts] == ["10", "0"]
     assert figure.get_label() == "Bars, right, %. a 10.0 [8.0, 12.0]; b 0.0 [0.0, 1.0]."
     plots.close(figure)
+
+
+def test_rivals_that_reflect_on_nothing_are_told_of_where_they_were_run(results):
+    arms = compare.load("countdown", "nano", results)
+    said = compare.rivals(arms, T)
+    first = compare.difference(arms["first"], arms["vanilla"], T, "first", "first")
+    assert said.startswith("Plain GRPO") and f"{abs(first[0]):.1f}" in said
+    assert compare.rivals({"vanilla": arms["vanilla"], "r3": arms["r3"]}, T) == ""

@@ -266,9 +266,9 @@ def test_the_headline_names_the_best_control_and_says_what_chance_could_explain(
     redacted = report.matrix(runs, True, 1.0, "redacted").mean()
     assert float(cut[0]) == pytest.approx(100 * (redacted - second), abs=0.06)
     trained, arm = max(controls, key=controls.get)
-    when = "after" if trained else "before"
+    when = "" if arm == "resampled" else ", after training" if trained else ", before training"
     assert f"of {len({arm for _, arm in controls})} controls" in said
-    assert f"is {report.TOLD[arm]}, {when} training: {100 * controls[trained, arm]:.1f} %" in said
+    assert f"is {report.TOLD[arm]}{when}: {100 * controls[trained, arm]:.1f} %" in said
     assert f"after it, {100 * second:.1f} %" in said
     assert float(over[0]) == pytest.approx(100 * (second - controls[trained, arm]), abs=0.06)
 

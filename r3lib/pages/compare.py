@@ -181,6 +181,25 @@ TRIES = (
 )
 
 
+def rivals(arms: dict[str, list[Run]], temperature: float) -> str:
+    """Sentences on two rivals that train no reflection; none on what was not run.
+
+    Plain GRPO on first answers, and the untrained model at temperature 0.
+    """
+    said = []
+    if "first" in arms:
+        first = difference(arms["first"], arms["vanilla"], temperature, "first", "first")
+        beside = difference(arms["first"], arms["r3"], temperature, "second", "second")
+        seeds = report.seeds(run.record for run in arms["first"])
+        moved = told(first, "raised first tries", "lowered first tries", "did not move first tries")
+        stood = told(beside, "above R3's", "below R3's", "level with R3's")
+        said.append(f"Plain GRPO, which rewards first answers ({seeds}), {moved}; its second try is {stood}.")
+    cold = matrix(arms["vanilla"], False, 0.0, "first")
+    if cold.size and temperature:
+        said.append(f"At temperature 0 the untrained model is right at {100 * cold.mean():.1f} % of its first tries.")
+    return " ".join(said)
+
+
 def _tries(runs: list[Run], temperature: float) -> list[str]:
     """The cells under `TRIES` of one model: shares in percent, and what the retries cost."""
     found = [report.interval(_own(runs, temperature, arm)) for arm in ("first", "second", "blind", *report.FOLLOWS)]

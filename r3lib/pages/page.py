@@ -151,7 +151,9 @@ def _tables(home: Path, folder: Path, runs: list[Run], t: float) -> None:
     write_json(folder / "differences.json", {str(x): report.differences(runs, x) for x in reversed(temperatures)})
     mark, picture = f"{folder.parent.name}-{folder.name}", folder / "arms.png"
     _show(home, mark, report.table(runs, t), picture, ARMS)
-    _show(home, f"headline-{mark}", report.headline(runs, t), picture, ARMS)
+    arms = compare.load(folder.parent.name, folder.name, folder.parents[1])
+    told = f"{report.headline(runs, t)} {compare.rivals(arms, t)}".strip()
+    _show(home, f"headline-{mark}", told, picture, ARMS)
 
 
 def _arms(page: Page, home: Path, results: Path, task: str, name: str) -> None:

@@ -54,7 +54,7 @@ TOLD = {  # the controls in words that need no other page
     "shuffled": "the reflection on another problem",
     "forced": "a reflection whose first words we chose (a forced opening)",
     "plan": "one answer that is planned first, with no failure before it",
-    "resampled": "more first tries for the same number of tokens, each checked",
+    "resampled": "more first tries of the untrained model for the same tokens, each checked",
 }
 LEAK = "own reflections that contain a right answer"
 FOLLOWS = {"first_follows": "first", "second_follows": "second"}  # metric -> the try whose form it tells of
@@ -269,6 +269,7 @@ def headline(runs: list[Run], temperature: float) -> str:
         if arm != "redacted" and (values := matrix(runs, trained, temperature, arm)).shape == second.shape
     }
     best = max(controls, key=lambda kind: controls[kind].mean())
+    when = "" if best[1] == "resampled" else ", after training" if best[0] else ", before training"
 
     def above(values: np.ndarray, base: np.ndarray) -> str:
         mean, low, high = paired_difference(values, base)
@@ -285,11 +286,11 @@ def headline(runs: list[Run], temperature: float) -> str:
         f"*{record['model']}, {record['n']} test problems of {record['task']}, {seeds(run.record for run in runs)}; "
         f"95 % intervals in brackets.* Before training, {share(untrained)} of the problems were solved by the first or "
         f"the second try; after it, {share(second)}: {above(second, untrained)}. "
-        f"The best of {len({arm for _, arm in controls})} controls, each tried with the model before and after "
-        f"training, is {TOLD[best[1]]}, {'after' if best[0] else 'before'} training: {share(controls[best])}. "
-        f"The own reflections are above it by {above(second, controls[best])}. If right answers are cut out of "
-        f"the trained model's reflections, its {share(second)} change by {above(cut, second)}. Training changed the "
-        f"share of first tries that are right by {above(*first)}.{UNASKED * (not asked)}"
+        f"The best of {len({arm for _, arm in controls})} controls, each tried beside the model before and after "
+        f"training, is {TOLD[best[1]]}{when}: {share(controls[best])}. "
+        f"The trained model's own reflections are above it by {above(second, controls[best])}. If right answers are cut "
+        f"out of these reflections, the {share(second)} change by {above(cut, second)}. Training changed the share of "
+        f"first tries that are right by {above(*first)}.{UNASKED * (not asked)}"
     )
 
 
