@@ -288,8 +288,8 @@ def headline(runs: list[Run], temperature: float) -> str:
         f"the second try; after it, {share(second)}: {above(second, untrained)}. "
         f"The best of {len({arm for _, arm in controls})} controls, each tried beside the model before and after "
         f"training, is {TOLD[best[1]]}{when}: {share(controls[best])}. "
-        f"The trained model's own reflections are above it by {above(second, controls[best])}. If right answers are cut "
-        f"out of these reflections, the {share(second)} change by {above(cut, second)}. Training changed the share of "
+        f"The trained model's own reflections are above it by {above(second, controls[best])}. If right answers are "
+        f"cut out of these reflections, the {share(second)} change by {above(cut, second)}. Training changed the share of "
         f"first tries that are right by {above(*first)}.{UNASKED * (not asked)}"
     )
 
