@@ -289,8 +289,8 @@ def headline(runs: list[Run], temperature: float) -> str:
         f"The best of {len({arm for _, arm in controls})} controls, each tried beside the model before and after "
         f"training, is {TOLD[best[1]]}{when}: {share(controls[best])}. "
         f"The trained model's own reflections are above it by {above(second, controls[best])}. If right answers are "
-        f"cut out of these reflections, the {share(second)} change by {above(cut, second)}. Training changed the share of "
-        f"first tries that are right by {above(*first)}.{UNASKED * (not asked)}"
+        f"cut out of these reflections, the {share(second)} change by {above(cut, second)}. Training changed the "
+        f"share of first tries that are right by {above(*first)}.{UNASKED * (not asked)}"
     )
 
 
