@@ -298,5 +298,5 @@ def test_rivals_that_reflect_on_nothing_are_told_of_where_they_were_run(results)
     arms = compare.load("countdown", "nano", results)
     said = compare.rivals(arms, T)
     first = compare.difference(arms["first"], arms["vanilla"], T, "first", "first")
-    assert said.startswith("Plain GRPO") and f"{abs(first[0]):.1f}" in said
+    assert "plain GRPO; seeds 0, 1" in said and f"{abs(first[0]):.1f}" in said
     assert compare.rivals({"vanilla": arms["vanilla"], "r3": arms["r3"]}, T) == ""

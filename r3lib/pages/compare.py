@@ -182,22 +182,30 @@ TRIES = (
 
 
 def rivals(arms: dict[str, list[Run]], temperature: float) -> str:
-    """Sentences on two rivals that train no reflection; none on what was not run.
+    """Sentences on two rivals that train no reflection, and whether one is better; none on what was not run.
 
     Plain GRPO on first answers, and the untrained model at temperature 0.
     """
-    said = []
+    said, better = [], False
     if "first" in arms:
         first = difference(arms["first"], arms["vanilla"], temperature, "first", "first")
         beside = difference(arms["first"], arms["r3"], temperature, "second", "second")
         seeds = report.seeds(run.record for run in arms["first"])
         moved = told(first, "raised first tries", "lowered first tries", "did not move first tries")
         stood = told(beside, "above R3's", "below R3's", "level with R3's")
-        said.append(f"Plain GRPO, which rewards first answers ({seeds}), {moved}; its second try is {stood}.")
-    cold = matrix(arms["vanilla"], False, 0.0, "first")
+        better = beside[1] > 0
+        said.append(
+            f"Rewarding first answers with the same algorithm and no reflection (plain GRPO; {seeds}) {moved}; its "
+            f"second try is {stood}."
+        )
+    cold, ours = matrix(arms["vanilla"], False, 0.0, "first"), matrix(arms["r3"], True, temperature, "second")
     if cold.size and temperature:
-        said.append(f"At temperature 0 the untrained model is right at {100 * cold.mean():.1f} % of its first tries.")
-    return " ".join(said)
+        said.append(
+            f"All these answers are drawn at random (temperature {temperature:g}). If the untrained model always writes "
+            f"its most likely token (temperature 0), {100 * cold.mean():.1f} % of its first tries are right."
+        )
+        better |= cold.shape == ours.shape and paired_difference(cold, ours)[1] > 0
+    return " ".join([*said, "**So R3 is not the best way to solve this task with this model.**" * better]).strip()
 
 
 def _tries(runs: list[Run], temperature: float) -> list[str]:

@@ -45,7 +45,7 @@ ROWS = (
 CONTROLS = (  # of r3lib.measure.controls
     ("second try, own reflection with a forced opening", "forced"),
     ("one answer, planned first with the same opening", "plan"),
-    ("vanilla's first tries, checked, for the tokens of reflecting and retrying", "resampled"),
+    ("vanilla's first tries, checked, for this model's tokens", "resampled"),
 )
 TOLD = {  # the controls in words that need no other page
     "blind": 'the words "try again" with no reflection',
