@@ -201,8 +201,8 @@ def rivals(arms: dict[str, list[Run]], temperature: float) -> str:
     cold, ours = matrix(arms["vanilla"], False, 0.0, "first"), matrix(arms["r3"], True, temperature, "second")
     if cold.size and temperature:
         said.append(
-            f"All these answers are drawn at random (temperature {temperature:g}). If the untrained model always writes "
-            f"its most likely token (temperature 0), {100 * cold.mean():.1f} % of its first tries are right."
+            f"All these answers are drawn at random (temperature {temperature:g}). If the untrained model always "
+            f"writes its most likely token (temperature 0), {100 * cold.mean():.1f} % of its first tries are right."
         )
         better |= cold.shape == ours.shape and paired_difference(cold, ours)[1] > 0
     return " ".join([*said, "**So R3 is not the best way to solve this task with this model.**" * better]).strip()
