@@ -30,8 +30,9 @@ MISTAKES = [
 ]
 
 # %% [markdown] merge_once · medium · 15 minutes · One step of making a tokenizer
-# A byte-pair tokenizer (section 4) begins with single letters. In each step it finds the most frequent pair of
-# neighbours within words and makes one symbol of it, everywhere, from left to right. Write one step.
+# A byte-pair tokenizer (section 4) begins with single symbols: bytes in section 4, letters here. In each step it finds
+# the most frequent pair of neighbours and makes one symbol of it, everywhere, from left to right. In section 4 a pair
+# may cross a space; here both its symbols lie in the same word. Write one step.
 
 # %%
 from collections import Counter

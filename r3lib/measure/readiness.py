@@ -165,8 +165,8 @@ def repairs(
 
 def repairs_table(counts: dict[str, dict[str, list[int]]]) -> str:
     """Markdown: one line a reflection, one column a kind of failure; percent with Wilson 95 % intervals."""
-    about = {"missed": "missed target", "number": "number not given", "count": "numbers not once each"}
-    about |= {"bracket": "no equation", "none": "no answer"}
+    about = {"missed": "missed target", "number": "number not given", "count": "number twice"}
+    about |= {"bracket": "bad bracket", "none": "no answer"}
     kinds = [kind for kind in about if kind in counts["own"]]
     head = [f"{about[kind]} (n = {counts['own'][kind][1]})" for kind in kinds]
 
