@@ -99,7 +99,8 @@ MISTAKES = [
 
 # %% [markdown] same_calls · medium · 10 minutes · The same calls, in any order
 # An answer is right if it makes the gold calls: each of them, as often as gold has it, in any order, and no other.
-# Use the kit's `same` for the values (the exercise before), so that `true` is not 1.
+# Use the kit's `same`, so that `true` is not 1. It compares two JSON values (the exercise before), so also two whole
+# calls.
 
 # %%
 from r3lib.problems.function_calling import same

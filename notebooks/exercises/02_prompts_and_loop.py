@@ -31,8 +31,8 @@ MISTAKES = [
 
 # %% [markdown] chat_ids · medium · 10 minutes · From messages to tokens
 # Turn messages into the tokens that the model must go on from. Two things go wrong silently: the marker that starts
-# the assistant's turn is forgotten, and a tokenizer that begins every text with a mark of its own adds it a second
-# time.
+# the assistant's turn is forgotten, or the start token comes twice. (Some tokenizers put a start token, such as Gemma's
+# `<bos>`, before every text, and the template has already written it.)
 
 
 # %%

@@ -1,6 +1,7 @@
 # %% [markdown] failure_rows · easy · 10 minutes · The failures of one problem
 # From several sampled answers to one problem, keep the distinct wrong ones, in the order they came. Each carries the
-# problem's difficulty: the share of **all** its samples that were wrong.
+# problem's difficulty: the share of **all** its samples that were wrong. Do not round it (0.667 in the example below
+# stands for 2/3).
 
 
 # %%
