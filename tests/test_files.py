@@ -356,10 +356,13 @@ def test_a_fingerprint_is_of_the_value_not_of_its_order():
 
 
 def test_nf4_that_the_cpu_would_read_wrongly_is_refused():
-    """Where this no longer raises an error of 20 %, bitsandbytes has repaired its kernel and the refusal can go."""
+    """On every CPU, so that a run does not depend on the machine: bitsandbytes' kernel for some of them reads this width
+    with an error of more than 20 %, and for others, such as an AMD EPYC without AVX-512, with the usual 9.
+    """
     weights = torch.randn(64, 96, generator=torch.Generator().manual_seed(0))
     read = dequantize_4bit(*quantize_4bit(weights, quant_type="nf4"))
-    assert (read - weights).norm() / weights.norm() > 0.2, "about 0.09 is right"
+    error = float((read - weights).norm() / weights.norm())
+    assert error > 0.2 or error == pytest.approx(0.09, abs=0.01), "neither the known fault nor a right reading"
     pico = profile("nano:r3-pico")
     with pytest.raises(R3Error, match=r"no multiple of 64; add `--set four_bit=false`"):
         models.load(config.quick(pico, four_bit=True))
