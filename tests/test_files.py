@@ -356,7 +356,7 @@ def test_a_fingerprint_is_of_the_value_not_of_its_order():
 
 
 def test_nf4_that_the_cpu_would_read_wrongly_is_refused():
-    """On every CPU, so that a run does not depend on the machine: bitsandbytes' kernel for some of them reads this width
+    """On every CPU, so that no run depends on the machine: bitsandbytes' kernel for some of them reads this width
     with an error of more than 20 %, and for others, such as an AMD EPYC without AVX-512, with the usual 9.
     """
     weights = torch.randn(64, 96, generator=torch.Generator().manual_seed(0))
