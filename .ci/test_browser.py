@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -36,14 +36,10 @@ SETTINGS = {  # every cell is in the page, and nobody asks for news
 
 
 @pytest.fixture(scope="session")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(copy_tree: Callable[[Path], None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where a JupyterLab shows a copy of this working tree."""
     top = tmp_path_factory.mktemp("lab")
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    for name in subprocess.run(listed, cwd=ROOT, capture_output=True, encoding="utf-8", check=True).stdout.split("\0"):
-        if name and (ROOT / name).is_file():
-            (top / "kit" / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, top / "kit" / name)
+    copy_tree(top / "kit")
     for name, settings in SETTINGS.items():
         file = top / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True)
@@ -69,8 +65,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def page(tmp_path: Path) -> Iterator[Page]:
-    """A browser of its own; where a test fails, its last sight is kept."""
+def page() -> Iterator[Page]:
+    """A page in a browser of its own."""
     program = shutil.which("chromium") or pytest.skip("no Chromium: apt-get install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=CHROMIUM)

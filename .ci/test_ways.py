@@ -60,14 +60,10 @@ def top():
 
 
 @pytest.fixture(scope="session")
-def kit(top):
+def kit(copy_tree, top):
     """A repository with what git knows of this working tree."""
     folder = top / "checkouts" / "the kit"
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    for name in subprocess.run(listed, cwd=ROOT, capture_output=True, encoding="utf-8", check=True).stdout.split("\0"):
-        if name and (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
+    copy_tree(folder)
     for words in ("init -q", "add -A", "-c user.name=a -c user.email=a@b commit -qm one"):
         run(["git", *words.split()], folder)
     return folder
