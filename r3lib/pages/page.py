@@ -109,16 +109,17 @@ def rebuild(results: Path, benchmarks: Path) -> None:
         own = report.collect(folder)
         page.heading(f"{task}, {name}")
         t = _experiment(page, own, folder)
-        _tables(home, folder, own, t)
+        arms = compare.load(task, name, results)
+        _tables(home, folder, own, arms, t)
         if (results / "arms" / task / name).exists():
-            _arms(page, home, results, task, name)
+            _arms(page, home, results, task, name, arms)
         if first := compare.first_turns(task, name, results):
             alt = "how likely words before the first answer are, step by step of training"
             page.figure(plots.curves(first, *compare.STEP_AXES), alt, folder / "first_turn.png")
             _show(home, f"first-turn-{task}-{name}", "", folder / "first_turn.png", alt)
         made = DATA / own[0].record["model"]
         if (made / "repairs.json").exists() and all(run.controls for run in own if run.record["temperature"] == t):
-            found = requirements.table(requirements.lines(made, compare.load(task, name, results), first, t))
+            found = requirements.table(requirements.lines(made, arms, first, t))
             page.heading("What the model is to be like, and is", 3)
             page.markdown(found)
             report.insert(made / "README.md", "requirements", found)
@@ -145,20 +146,19 @@ def rebuild(results: Path, benchmarks: Path) -> None:
     write_text(results / "report.html", page.text())
 
 
-def _tables(home: Path, folder: Path, runs: list[Run], t: float) -> None:
+def _tables(home: Path, folder: Path, runs: list[Run], arms: dict[str, list[Run]], t: float) -> None:
     temperatures = sorted({r.record["temperature"] for r in runs}, reverse=True)
     write_text(folder / "table.md", "\n\n".join(report.table(runs, each) for each in temperatures) + "\n")
     write_json(folder / "differences.json", {str(x): report.differences(runs, x) for x in reversed(temperatures)})
     mark, picture = f"{folder.parent.name}-{folder.name}", folder / "arms.png"
     _show(home, mark, report.table(runs, t), picture, ARMS)
-    arms = compare.load(folder.parent.name, folder.name, folder.parents[1])
     told = f"{report.headline(runs, t)} {compare.rivals(arms, t)}".strip()
     _show(home, f"headline-{mark}", told, picture, ARMS)
 
 
-def _arms(page: Page, home: Path, results: Path, task: str, name: str) -> None:
+def _arms(page: Page, home: Path, results: Path, task: str, name: str, arms: dict[str, list[Run]]) -> None:
     """Other rewards: their table and the forest plot of all arms."""
-    arms, folder = compare.load(task, name, results), results / "arms" / task / name
+    folder = results / "arms" / task / name
     t, alt = arms["r3"][0].record["settings"]["temperature"], "what the own reflection is worth over each control"
     table = compare.arms_table(arms, t, compare.sampled(task, name, results))
     write_text(folder / "table.md", table + "\n")
