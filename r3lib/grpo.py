@@ -249,7 +249,6 @@ def train(
         write_json(out / "record.json", made)
     state.wait_for_everyone()
     resume = last_whole_checkpoint(out)
-    state.wait_for_everyone()
     if state.is_main_process:
         rewind(log, step_of(resume) if resume else 0)
     trainer = SharedPrefix(

@@ -114,12 +114,13 @@ def _listed(folder: Path) -> dict[str, list]:
 
 def last_whole_checkpoint(out: Path) -> Path | None:
     """The last checkpoint in `out` that is whole; those that a killed run had not finished are removed."""
-    for folder in sorted(out.glob("checkpoint-*"), key=step_of, reverse=True):
-        if _is_whole(folder):
-            return folder
+    folders = sorted(out.glob("checkpoint-*"), key=step_of, reverse=True)
+    last = next((number for number, folder in enumerate(folders) if _is_whole(folder)), len(folders))
+    processes().wait_for_everyone()  # all have looked before one is removed
+    for folder in folders[:last]:
         if processes().is_main_process:
             shutil.rmtree(folder)
-    return None
+    return folders[last] if last < len(folders) else None
 
 
 def _is_whole(folder: Path) -> bool:

@@ -107,4 +107,6 @@ def reusable(path: Path, wanted: dict, uses: tuple[str, ...], fresh: bool = Fals
         clear({path: why_not(path, wanted, uses)}, fresh)
     state.wait_for_everyone()
     clear({path: why_not(path, wanted, uses)}, fresh=False)
-    return path.exists() and (path.is_file() or (path / "record.json").exists())
+    there = path.exists() and (path.is_file() or (path / "record.json").exists())
+    state.wait_for_everyone()  # all have looked before the first writes
+    return there

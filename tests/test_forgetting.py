@@ -52,9 +52,7 @@ def test_the_table_pairs_by_document(judged):
     lines = forgetting.table([judged], [worse]).splitlines()
     assert "+0.00 [+0.00, +0.00]" in lines[2] and "accuracy, %" in lines[2]
     assert "+0.5000 [+0.5000, +0.5000]" in lines[3] and f"| {SLICE} |" in lines[3] and "±" in lines[2]
-    both = forgetting.table(
-        [judged, judged], [judged, worse]
-    ).splitlines()  # half the change
+    both = forgetting.table([judged, judged], [judged, worse]).splitlines()  # half the change
     assert "+0.2500 [" in both[3] and "±" not in both[2]
 
 

@@ -81,7 +81,9 @@ def launch(out: Path, kind: str, *launcher: str) -> subprocess.Popen:
 
 
 def finish(process: subprocess.Popen, out: Path) -> None:
-    assert process.wait(timeout=600) == 0, (out.parent / f"{out.name}.txt").read_text(encoding="utf-8")[-3000:]
+    if process.wait(timeout=600) != 0:
+        said = (out.parent / f"{out.name}.txt").read_text(encoding="utf-8")
+        pytest.fail(said[max(0, said.find("Traceback") - 500) :][:6000])  # the first failure is the cause of the others
 
 
 def adapter(folder: Path) -> dict[str, torch.Tensor]:

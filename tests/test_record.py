@@ -243,6 +243,23 @@ def test_a_folder_without_a_record_is_nothing_to_use(brief, tmp_path):
     assert record.why_not(folder, made, record.FAILURES) == "was made before records were kept"
 
 
+def test_every_process_has_looked_before_the_first_writes(brief, monkeypatch, tmp_path):
+    """A second process that looks late must not take the first one's half-written record for an old artifact."""
+    made, folder, looked = record.make(TASK, brief, 0), tmp_path / "train", []
+
+    def barrier():
+        if looked:  # the first process goes on, and writes
+            folder.mkdir()
+            (folder / ".record.json.half").touch()
+
+    why_not = record.why_not
+    monkeypatch.setattr(record, "why_not", lambda *how: looked.append(how) or why_not(*how))
+    late = SimpleNamespace(is_main_process=False, wait_for_everyone=barrier)
+    monkeypatch.setattr(record.models, "processes", lambda: late)
+    assert record.reusable(folder, made, record.TRAINING) is False
+    assert looked and folder.exists(), "it did not wait for the others after it had looked"
+
+
 # what an artifact depends on
 
 FAILURES = {"dtype", "four_bit", "vllm", "temperature", "attempt_tokens", "failure_samples"}
