@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -163,6 +164,28 @@ def test_a_table_is_printed_though_the_hub_cannot_be_reached(ended, monkeypatch,
     with pytest.raises(R3Error, match="Cannot push"):
         run()
     assert "second try, own reflection" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "steps"),
+    [([], 40), (["--set", "steps=70"], 70), (["--task", "function_calling"], 12), (["--profile", "smol"], 12)],
+)
+def test_a_newcomer_trains_for_fewer_steps_unless_more_are_asked_for(ended, monkeypatch, capsys, words, steps):
+    """And is told so where the stored runs stand beside the new one."""
+    from r3lib.machine import commands, experiment
+
+    asked = []
+    monkeypatch.setattr(experiment, "run", lambda _, chosen, *__, **___: asked.append(chosen.steps))
+    commands.reproduce(cli.parser().parse_args(["reproduce", *words]))
+    assert asked == [steps]
+
+
+def test_other_steps_than_those_of_the_stored_runs_are_told():
+    stored = report.collect(RESULTS / "countdown" / "nano" / "seed0")
+    record = stored[0].record | {"settings": stored[0].record["settings"] | {"steps": 3}}
+    brief = [dataclasses.replace(stored[0], record=record)]
+    assert page.beside(brief, stored) == "The stored runs beside it (trained for 70 steps, this one for 3)"
+    assert page.beside(stored, stored) == "The stored runs beside it"
 
 
 @pytest.mark.skipif(cli.gpu(), reason="there is a GPU")

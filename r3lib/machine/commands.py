@@ -10,7 +10,7 @@ from pathlib import Path
 
 from r3lib import config
 from r3lib.files import DATA, HOME, INSTALLED, RESULTS, ROOT, R3Error, results, write_json
-from r3lib.machine.profiles import PARTNERS, assignments, override, profile
+from r3lib.machine.profiles import BRIEF, PARTNERS, assignments, override, profile
 from r3lib.pages import card, page, report, tables
 from r3lib.problems import splits
 
@@ -22,7 +22,8 @@ def reproduce(options: argparse.Namespace) -> None:
     from r3lib.measure import controls
 
     task = splits.task(options.task)
-    chosen = override(profile(options.profile, task.name), assignments(options))
+    chosen = profile(options.profile, task.name)
+    chosen = override(chosen, BRIEF.get((chosen.name, task.name), []) + assignments(options))
     chosen = config.quick(chosen, test_problems=min(options.test_problems, chosen.test_problems))
     out = options.out / f"{task.name}-{chosen.slug}-seed{options.seed}"
     say = models.processes().print  # the first process alone
@@ -52,7 +53,7 @@ def reproduce(options: argparse.Namespace) -> None:
     finally:  # pushed before anything can go wrong with the printing, and printed though the hub be out of reach
         print("\n" + tables.plain(report.table(runs, chosen.temperature)))
         if stored:
-            print("\nThe stored runs beside it:\n" + tables.plain(report.table(stored, chosen.temperature)))
+            print(f"\n{page.beside(runs, stored)}:\n" + tables.plain(report.table(stored, chosen.temperature)))
         print(told)
 
 

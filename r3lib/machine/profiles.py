@@ -172,6 +172,10 @@ TASK_SETTINGS: dict[tuple[str, str], dict] = {
 }
 
 
+# how `r3 reproduce` differs from the stored runs where nothing else is asked: a newcomer has a table in minutes
+BRIEF: dict[tuple[str, str], list[str]] = {("nano", "countdown"): ["steps=40"]}
+
+
 def profile(name: str | None = None, task: str = "countdown") -> Profile:
     """The profile called `name` (else in R3_PROFILE, else nano) for a task.
 

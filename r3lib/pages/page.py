@@ -74,11 +74,17 @@ def one_run(title: str, runs: list[Run], folder: Path, stored: list[Run] | None 
     page = Page(title)
     t = _experiment(page, runs, folder)
     if stored:
-        page.heading("The stored runs beside it", 3)
+        page.heading(beside(runs, stored), 3)
         page.markdown(report.table(stored, t))
     page.heading("Conversations after a failed first try", 3)
     page.conversations(runs, t)
     write_text(folder / "report.html", page.text())
+
+
+def beside(runs: list[Run], stored: list[Run]) -> str:
+    """What the stored runs are called beside this one; with the steps, if they were trained for more or for fewer."""
+    own, other = (found[0].record["settings"]["steps"] for found in (runs, stored))
+    return "The stored runs beside it" + (f" (trained for {other} steps, this one for {own})" if own != other else "")
 
 
 def _experiment(page: Page, runs: list[Run], folder: Path) -> float:
