@@ -413,7 +413,7 @@ def cost(measured: dict[str, dict]) -> str:
     ]
     return (
         f"{''.join(sentences)}Installation is included (`benchmarks/reproduce.py`): one seed, judged on fewer problems "
-        "than the stored runs."
+        "than the stored runs, and for Countdown trained for fewer steps."
     )
 
 
