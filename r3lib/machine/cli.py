@@ -84,7 +84,9 @@ def parser() -> argparse.ArgumentParser:
         "report", help="rebuild results/summary.csv, the plots and the tables of RESULTS.md from results/"
     )
     nano = commands.add_parser("nano", help="train one of the small models from scratch (many hours on two cores)")
-    nano.add_argument("--model", default="r3-nano", help="r3-nano, r3-pico (a tenth of it) or r3-nano-calls")
+    nano.add_argument(
+        "--model", default="r3-nano", help="r3-nano, r3-nano-2, r3-nano-calls; r3-pico, r3-pico-2 (a tenth of them)"
+    )
     nano.add_argument("--out", type=Path, default=Path("runs"))
     commands.add_parser("readiness", help="measure what the small models can do before RL and write it to their cards")
     fetch = commands.add_parser("fetch", help="bring a real model of 135 million parameters, for the profile smol")
