@@ -34,7 +34,7 @@ LENGTHS = (1, 2, 4, 8)
 FIRST = 4  # first tokens that are tried: training may have made several kinds of reflections frequent
 REFLECTIONS = 500  # on training failures, among which the openings are sought
 SAMPLES = 32  # first tries of each problem
-FEWER = {"function_calling": 8}  # where answers are many times as long
+FEWER = {"function_calling": 8, "instructions": 8}  # where an answer takes many times as long
 
 
 class Asked(NamedTuple):
