@@ -31,8 +31,9 @@ MISTAKES = [
 ]
 
 # %% [markdown] wilson_interval · medium · 10 minutes · The interval of a share
-# The tables' shares have Wilson's interval. With p = right / n and z = 1.96 its middle is (p + z²/2n) / (1 + z²/n),
-# and half its width is z · √(p(1 - p)/n + z²/4n²) / (1 + z²/n).
+# For one seed, a share in the tables has Wilson's interval. (For several, the kit also counts how the seeds differ.)
+# With p = right / n and z = 1.96 its middle is (p + z²/2n) / (1 + z²/n), and half its width is
+# z · √(p(1 - p)/n + z²/4n²) / (1 + z²/n).
 
 # %%
 from math import sqrt

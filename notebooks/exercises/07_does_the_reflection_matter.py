@@ -1,6 +1,6 @@
 # %% [markdown] others · medium · 15 minutes · A control: another problem's reflection
 # For the shuffled control each failure gets another one's reflection. No failure may get its own reflection back, each
-# is handed out once, the same seed gives the same, and a reflection that is alone is replaced by `GENERIC_REFLECTION`.
+# is handed out once, the same seed gives the same list, and a single reflection is replaced by `GENERIC_REFLECTION`.
 
 # %%
 import random
@@ -37,7 +37,7 @@ MISTAKES = [
     ("if len(reflections) < 2:", "if not reflections:", "there is no other to take"),
 ]
 
-# %% [markdown] hide_numbers · medium · 10 minutes · A control of your own
+# %% [markdown] hide_numbers · medium · 10 minutes · Numbers or words?
 # What helps: the numbers that a reflection works out, or its words? Put the reflection in its own place with
 # every number hidden that the task does not have. (To run it: `loop.reflect([hide_numbers(task.ask(p), text) for p,
 # text in …])`.)
