@@ -269,8 +269,8 @@ def test_curves_of_models_that_do_the_same_are_told_apart_without_colour():
 
 def test_a_difference_is_told_as_its_interval_allows():
     words = "rose", "fell", "did not move beyond its interval"
-    assert compare.told((2.0, 1.0, 3.0), *words) == "rose by 2.0 points [+1.0, +3.0]"
-    assert compare.told((-2.0, -3.0, -1.0), *words) == "fell by 2.0 points [-3.0, -1.0]"
+    assert compare.told((2.0, 1.0, 3.0), *words) == "rose by 2.0 points [1.0, 3.0]"
+    assert compare.told((-2.0, -3.0, -1.5), *words) == "fell by 2.0 points [1.5, 3.0]"
     for low, high in ((-1.0, 3.0), (0.0, 3.0)):
         still = f"did not move beyond its interval (+2.0 points [{low:+.1f}, {high:+.1f}])"
         assert compare.told((2.0, low, high), *words) == still

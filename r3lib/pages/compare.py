@@ -141,14 +141,15 @@ def points(found: tuple[float, float, float], scale: float = 1) -> str:
 
 
 def told(found: tuple[float, float, float], up: str, down: str, still: str) -> str:
-    """A difference in words that its interval allows: "UP by 10.8 points [+6.9, +14.8]", "DOWN by …", "STILL (…)".
+    """A difference in words that its interval allows: "UP by 10.8 points [6.9, 14.8]", "DOWN by …", "STILL (…)".
 
-    STILL, if the interval holds zero. A sentence built with it stays true when the runs are made again.
+    STILL, with signs, if the interval holds zero. A sentence built with it stays true when the runs are made again.
     """
     mean, low, high = found
     if low <= 0 <= high:
         return f"{still} ({mean:+.1f} points [{low:+.1f}, {high:+.1f}])"
-    return f"{up if mean > 0 else down} by {abs(mean):.1f} points [{low:+.1f}, {high:+.1f}]"
+    low, high = sorted((abs(low), abs(high)))
+    return f"{up if mean > 0 else down} by {abs(mean):.1f} points [{low:.1f}, {high:.1f}]"
 
 
 def title(arm: str) -> str:

@@ -83,8 +83,9 @@ def one_run(title: str, runs: list[Run], folder: Path, stored: list[Run] | None 
 
 def beside(runs: list[Run], stored: list[Run]) -> str:
     """What the stored runs are called beside this one; with the steps, if they were trained for more or for fewer."""
-    own, other = (found[0].record["settings"]["steps"] for found in (runs, stored))
-    return "The stored runs beside it" + (f" (trained for {other} steps, this one for {own})" if own != other else "")
+    own, other = (found[0].record["settings"].get("steps") for found in (runs, stored))
+    differ = other and own != other  # runs made before records were kept do not tell
+    return "The stored runs beside it" + (f" (trained for {other} steps, this one for {own})" if differ else "")
 
 
 def _experiment(page: Page, runs: list[Run], folder: Path) -> float:
