@@ -61,7 +61,7 @@ def test_every_profile_and_every_published_size_is_known():
 
 def test_a_size_without_torch_is_the_size_that_torch_counts():
     """`compare.parameters` reads a header or data/models.json."""
-    shipped = ("r3-nano", "r3-nano-calls", "r3-pico")
+    shipped = ("r3-nano", "r3-nano-calls", "r3-pico", "r3-nano-2", "r3-pico-2")
     for name in (*families.known(), *shipped):
         assert compare.parameters(name) == families.size(name).all, name
     assert compare.parameters("Qwen3-4B") == compare.parameters("Qwen/Qwen3-4B")
