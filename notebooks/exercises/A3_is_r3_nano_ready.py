@@ -46,7 +46,7 @@ MISTAKES = [
 def smallest_group(share, wanted):
     """The smallest group size, at least 2, that carries signal with probability `wanted` or more.
 
-    share: of retries that are right, between 0 and 1. wanted: below 1.
+    share: the share of retries that are right, between 0 and 1. wanted: below 1.
 
     >>> smallest_group(0.5, 0.7)
     3
