@@ -47,7 +47,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides a model; `seed` with one thread count repeats a run on one machine.
+    """Everything that decides a model; `seed` fixes first weights and texts, not the rounding of sums.
 
     start: the folder in data/ whose weights training begins from, None for random ones. tokenizer: the folder in data/
     whose tokenizer is taken, None to learn one; whole_words: which of the two kinds (`r3lib.nano.tokenizer`). The

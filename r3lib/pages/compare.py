@@ -196,8 +196,8 @@ def rivals(arms: dict[str, list[Run]], temperature: float) -> str:
         stood = told(beside, "above R3's", "below R3's", "level with R3's")
         better = beside[1] > 0
         said.append(
-            f"Rewarding first answers with the same algorithm and no reflection (plain GRPO; {seeds}) {moved}; its "
-            f"second try is {stood}."
+            f"Rewarding first answers with the same algorithm and no reflection (plain GRPO; {seeds}) {moved}; "
+            f"the second try of that model is {stood}."
         )
     cold, ours = matrix(arms["vanilla"], False, 0.0, "first"), matrix(arms["r3"], True, temperature, "second")
     if cold.size and temperature:
@@ -441,9 +441,9 @@ def verdict(asked: dict[str, list[dict]]) -> str:
     equal, calls, ours = fewest(asked["trained"], asked["vanilla"])
     some = f"{equal} tries solve as much, with" if equal else f"Not even {stored} tries solve as much, at"
     return (
-        f"A reflect-retry of the trained model costs {limit:.0f} tokens a problem. Spent on independent first tries of "
-        f"the vanilla model, checked one by one until one is right, the same tokens{beyond} solve "
-        f"{points(equal_tokens(asked['trained'], asked['vanilla']))} points more (less, if below zero). "
+        f"A reflect-retry of the trained model costs {limit:.0f} tokens a problem. If they{beyond} are spent on "
+        "independent first tries of the vanilla model, checked one by one until one is right, the share of solved "
+        f"problems {told(equal_tokens(asked['trained'], asked['vanilla']), 'rises', 'falls', 'may stay the same')}. "
         f"{some} {calls:.1f} calls to the verifier a problem against {ours:.1f}."
     )
 

@@ -54,7 +54,7 @@ TOLD = {  # the controls in words that need no other page
     "shuffled": "the reflection on another problem",
     "forced": "a reflection whose first words we chose (a forced opening)",
     "plan": "one answer that is planned first, with no failure before it",
-    "resampled": "more first tries of the untrained model for the same tokens, each checked",
+    "resampled": "more first tries of the untrained model for the same tokens, each judged by the verifier",
 }
 LEAK = "own reflections that contain a right answer"
 FOLLOWS = {"first_follows": "first", "second_follows": "second"}  # metric -> the try whose form it tells of
