@@ -41,7 +41,13 @@ SETS = (
         "the first edition's last; made again on 2026-11-27 with the second edition, another model, in which no one "
         "opening helps after every failure",
     ),
-    Replaced("function_calling", "dbb3664", 0.5, "the runs of the first round that are stored now"),
+    Replaced(
+        "function_calling",
+        "dbb3664",
+        0.5,
+        "the last without records; made again on 2026-11-27 with the same model on the new code, with the controls of "
+        "forced openings and with worked-out values removed",
+    ),
 )
 SEEDS = (0, 1, 2)
 PAIRED = {
