@@ -241,6 +241,20 @@ def test_everything_committed_is_what_the_results_say(tmp_path):
 
 
 @stored
+def test_a_table_whose_runs_are_gone_is_gone(tmp_path):
+    """A page kept the tables of arms whose runs had left the tree."""
+    shutil.copytree(RESULTS / "countdown" / "nano" / "seed0", tmp_path / "results" / "countdown" / "nano" / "seed0")
+    old = "".join(
+        f"<!-- {name}:start -->\nold\n<!-- {name}:end -->\n" for name in ("countdown-nano", "arms-countdown-nano")
+    )
+    (tmp_path / "RESULTS.md").write_text(old, encoding="utf-8")
+    page.rebuild(tmp_path / "results", ROOT / "benchmarks" / "results" / "reproduce.json")
+    new = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+    assert "old" not in new.split() and "| second try, own reflection |" in new
+    assert f"<!-- arms-countdown-nano:start -->\n{page.NOT_YET}\n<!-- arms-countdown-nano:end -->" in new
+
+
+@stored
 def test_every_stored_table_is_shown():
     shown = (ROOT / "RESULTS.md").read_text(encoding="utf-8")
     for folder in STORED:

@@ -18,6 +18,8 @@ from r3lib.pages.report import Run
 from r3lib.pages.show import clean
 
 MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
+NOT_YET = "*No runs of this are stored yet; `r3 experiment --all` makes them.*"
+MARK = re.compile(r"^<!-- ([\w-]+):start -->$", re.M)
 PAGES = ("README.md", "RESULTS.md", "docs/teaching.md")  # with marks to be filled
 ARMS = "share of problems solved, before training (vanilla) and after it (trained), with each thing that was read"
 
@@ -108,6 +110,9 @@ def rebuild(results: Path, benchmarks: Path) -> None:
     benchmarks: what `benchmarks/reproduce.py` wrote. Only what a page has a mark for goes into it.
     """
     runs, home = report.collect(results), results.parent
+    for path in filter(Path.exists, map(home.joinpath, PAGES)):
+        for mark in MARK.findall(path.read_text(encoding="utf-8")):
+            report.insert(path, mark, NOT_YET)  # where nothing follows, nothing old stays
     report.write_summary(runs, results / "summary.csv")
     page = Page("The R3 kit: all stored results")
     folders = sorted({Path(p).parent.parent for p in results.rglob("vanilla-T*.json")})
