@@ -1,6 +1,7 @@
 # %% [markdown] names_error · medium · 15 minutes · Does it name the error?
-# The verifier's reason tells what was wrong, say the value that an equation gave. Write the crude sign of section 5:
-# does the reflection hold a number or a quoted word of the reason that the problem's numbers do not include?
+# The verifier's reason tells what was wrong, for example the value that an equation gave. Write the crude sign of
+# section 5: does the reflection contain a number of the reason that does not occur in the problem, or a quoted word of
+# the reason? (A quoted number of the problem does not count.)
 
 # %%
 import re
@@ -9,8 +10,8 @@ import re
 def names_error(reason, problem, reflection):
     """True or False.
 
-    reason, reflection: texts. problem: a dict. Numbers are runs of digits (`\\d+`), quoted words
-    stand in double quotes in the reason. The model never saw the reason.
+    reason, reflection: texts. problem: a dict; `str(problem)` has all its numbers, the target too.
+    Numbers are runs of digits (`\\d+`), quoted words stand in double quotes in the reason.
 
     >>> names_error("It gives 11, not 24.", {"numbers": [3, 8], "target": 24}, "I got 11.")
     True
@@ -35,8 +36,8 @@ MISTAKES = [
 
 # %% [markdown] top_template · easy · 10 minutes · Has it collapsed?
 # Texts that differ only in their particulars are copies of one template. Replace each number by `#` and each word in
-# double quotes by `"#"`, and tell how large the share of the most frequent template is. Near 1, the model says the
-# same each time.
+# double quotes by `"#"`, and compute the share of the most frequent template. If it is near 1, the model says the same
+# each time.
 
 # %%
 import re

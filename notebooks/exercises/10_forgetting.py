@@ -40,15 +40,16 @@ MISTAKES = [
 ]
 
 # %% [markdown] bits_per_byte · easy · 5 minutes · Bits per byte
-# Held-out texts are judged by how well the model predicts them: its log-probability of all texts, turned from nats
-# (natural logarithm) into bits (logarithm to base 2), over their length in bytes of UTF-8. Less is better.
+# Held-out texts are judged by how well the model predicts them. Take the negative of its log-probability of all texts,
+# turn it from nats (natural logarithm) into bits (logarithm to base 2), and divide it by the length of the texts in
+# bytes of UTF-8. Lower is better.
 
 # %%
 import math
 
 
 def bits_per_byte(nats, texts):
-    """Bits a byte of all texts together, a number above 0.
+    """Bits per byte of all texts together, a number above 0.
 
     nats: the log-probability of each text, below 0. texts: as many texts.
     Example: two texts of 3 and 5 bytes with log-probabilities -2.0 and -1.0: 0.541.

@@ -33,9 +33,9 @@ MISTAKES = [
 
 # %% [markdown] sign_test · medium · 15 minutes · Is the difference chance?
 # Two models met the same problems. Only those that exactly one of them solves can tell the two apart. If neither is
-# better, each such problem falls to either model like a coin. How likely is a split at least as uneven as the one
-# that was found, in either direction? (With n such problems, k of them on the rarer side: twice the probability of at
-# most k heads in n throws, and at most 1.)
+# better, each such problem is as likely to be solved by the one as by the other, like the two sides of a coin. How
+# likely is a split at least as uneven as the one that was found, in either direction? (With n such problems, k of them
+# on the rarer side: twice the probability of at most k heads in n throws, and at most 1.)
 
 # %%
 from math import comb

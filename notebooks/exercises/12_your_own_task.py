@@ -1,8 +1,8 @@
 # %% [markdown] attack_texts · medium · 15 minutes · Play the model
-# Three verifiers of the problem *make 20 from 2, 5 and 10* have a hole each. `finds_target` says yes if an answer has
-# the digits 20 in it; `same_set` works the last answer out, and compares the **set** of its numbers with the given
-# ones; `any_answer` says yes if any of several answers is right. Write a text for each that earns a yes without
-# deserving it.
+# Here are three verifiers of the problem *make 20 from 2, 5 and 10*. Each has one hole. `finds_target` says yes if an
+# answer has the digits 20 in it; `same_set` computes the value of the last answer, and compares the **set** of its
+# numbers with the given ones; `any_answer` says yes if any of several answers is right. Write a text for each that
+# earns a yes without deserving it.
 
 
 # %%
