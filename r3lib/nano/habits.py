@@ -7,8 +7,8 @@ need not. What is new:
   given, one used twice, a bracket without its partner (`FAULTS`); a habit stays in the next answer unless the
   reflection before it names that very fault. A missed target is repaired by a search for another equation; what a
   search comes to has the habit still;
-- a reflection is useless (the most frequent kind), checks the answer for one of the faults, or is worked: a search among candidates.
-  It is chosen almost without regard to the failure (`Habits.checks`). A check that looks for another fault than there
+- a reflection is useless (the most frequent kind), checks the answer for one of the faults, or is worked: a search
+  among candidates. It is chosen almost without regard to the failure (`Habits.checks`). A check that looks for another fault than there
   is finds none;
 - a worked reflection is careful (it keeps account of the numbers, repeats nothing, is right in its sums and stops) or,
   mostly, sloppy;
