@@ -8,8 +8,8 @@ need not. What is new:
   reflection before it names that very fault. A missed target is repaired by a search for another equation; what a
   search comes to has the habit still;
 - a reflection is useless (the most frequent kind), checks the answer for one of the faults, or is worked: a search
-  among candidates. It is chosen almost without regard to the failure (`Habits.checks`). A check that looks for another fault than there
-  is finds none;
+  among candidates. It is chosen almost without regard to the failure (`Habits.checks`). A check that looks for another
+  fault than there is finds none;
 - a worked reflection is careful (it keeps account of the numbers, repeats nothing, is right in its sums and stops) or,
   mostly, sloppy;
 - one first answer in eleven thinks first, in the same words as a worked reflection, and is then free of faults.
