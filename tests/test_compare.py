@@ -296,7 +296,10 @@ def test_points_grids_and_bars_show_all_they_are_given():
 
 def test_rivals_that_reflect_on_nothing_are_told_of_where_they_were_run(results):
     arms = compare.load("countdown", "nano", results)
-    said = compare.rivals(arms, T)
-    first = compare.difference(arms["first"], arms["vanilla"], T, "first", "first")
-    assert "plain GRPO; seeds 0, 1" in said and f"{abs(first[0]):.1f}" in said
-    assert compare.rivals({"vanilla": arms["vanilla"], "r3": arms["r3"]}, T) == ""
+    arms["both"] = arms["first"]
+    said = compare.rivals(arms, T, {"r3": 200.0, "first": 500.0, "both": 100.0})
+    for arm, cost in (("first", "2.5"), ("both", "0.5")):
+        first = compare.difference(arms[arm], arms["vanilla"], T, "first", "first")
+        (sentence,) = [one for one in said.split(". ") if one.startswith(compare.RIVALS[arm].split(" (")[0])]
+        assert f"seeds 0, 1; {cost} times the tokens" in sentence and f"{abs(first[0]):.1f}" in sentence
+    assert compare.rivals({"vanilla": arms["vanilla"], "r3": arms["r3"]}, T, {}) == ""

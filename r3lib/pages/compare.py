@@ -182,22 +182,29 @@ TRIES = (
 )
 
 
-def rivals(arms: dict[str, list[Run]], temperature: float) -> str:
-    """Sentences on two rivals that train no reflection, and whether one is better; none on what was not run.
+RIVALS = {
+    "first": "Rewarding first answers with the same algorithm and no reflection (plain GRPO",
+    "both": "Rewarding the retry as well as the reflection (`both`",
+}
 
-    Plain GRPO on first answers, and the untrained model at temperature 0.
+
+def rivals(arms: dict[str, list[Run]], temperature: float, trained_on: dict[str, float]) -> str:
+    """Sentences on rivals of R3, and whether one is better; none on what was not run.
+
+    The arms in `RIVALS`, with the tokens of their training beside R3's (trained_on: what `sampled` found), and the
+    untrained model at temperature 0.
     """
     said, better = [], False
-    if "first" in arms:
-        first = difference(arms["first"], arms["vanilla"], temperature, "first", "first")
-        beside = difference(arms["first"], arms["r3"], temperature, "second", "second")
-        seeds = report.seeds(run.record for run in arms["first"])
+    for arm in [one for one in RIVALS if one in arms]:
+        first = difference(arms[arm], arms["vanilla"], temperature, "first", "first")
+        beside = difference(arms[arm], arms["r3"], temperature, "second", "second")
+        seeds, cost = report.seeds(run.record for run in arms[arm]), trained_on[arm] / trained_on["r3"]
         moved = told(first, "raised first tries", "lowered first tries", "did not move first tries")
         stood = told(beside, "above R3's", "below R3's", "level with R3's")
-        better = beside[1] > 0
+        better |= beside[1] > 0
         said.append(
-            f"Rewarding first answers with the same algorithm and no reflection (plain GRPO; {seeds}) {moved}; "
-            f"the second try of that model is {stood}."
+            f"{RIVALS[arm]}; {seeds}; {cost:.1f} times the tokens of R3's training) {moved}; the second try of that "
+            f"model is {stood}."
         )
     cold, ours = matrix(arms["vanilla"], False, 0.0, "first"), matrix(arms["r3"], True, temperature, "second")
     if cold.size and temperature:

@@ -164,7 +164,8 @@ def _tables(home: Path, folder: Path, runs: list[Run], arms: dict[str, list[Run]
     write_json(folder / "differences.json", {str(x): report.differences(runs, x) for x in reversed(temperatures)})
     mark, picture = f"{folder.parent.name}-{folder.name}", folder / "arms.png"
     _show(home, mark, report.table(runs, t), picture, ARMS)
-    told = f"{report.headline(runs, t)} {compare.rivals(arms, t)}".strip()
+    spent = compare.sampled(folder.parent.name, folder.name, folder.parent.parent)
+    told = f"{report.headline(runs, t)} {compare.rivals(arms, t, spent)}".strip()
     _show(home, f"headline-{mark}", told, picture, ARMS)
 
 
