@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader
 from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 
-from r3lib.files import DATA, ROOT, read_json, whole, write_json, write_text
+from r3lib.files import DATA, RESULTS, ROOT, read_json, whole, write_json, write_text
 from r3lib.machine.profiles import PARTNERS, profile
 from r3lib.pages import compare, lessons, plots, report, requirements
 from r3lib.pages.report import Run
@@ -134,7 +134,8 @@ def rebuild(results: Path, benchmarks: Path) -> None:
             found = requirements.table(requirements.lines(made, arms, first, t))
             page.heading("What the model is to be like, and is", 3)
             page.markdown(found)
-            report.insert(made / "README.md", "requirements", found)
+            if results == RESULTS:  # the card is of these runs, not of a copy of some
+                report.insert(made / "README.md", "requirements", found)
             _show(home, f"requirements-{task}-{name}", found)
         asked = compare.probes(task, name, results)
         if asked:
