@@ -294,12 +294,24 @@ def test_points_grids_and_bars_show_all_they_are_given():
     plots.close(figure)
 
 
-def test_rivals_that_reflect_on_nothing_are_told_of_where_they_were_run(results):
+def test_rivals_are_told_of_where_they_were_run_and_which_are_better(results):
     arms = compare.load("countdown", "nano", results)
     arms["both"] = arms["first"]
     said = compare.rivals(arms, T, {"r3": 200.0, "first": 500.0, "both": 100.0})
+    first = compare.difference(arms["first"], arms["vanilla"], T, "first", "first")
     for arm, cost in (("first", "2.5"), ("both", "0.5")):
-        first = compare.difference(arms[arm], arms["vanilla"], T, "first", "first")
-        (sentence,) = [one for one in said.split(". ") if one.startswith(compare.RIVALS[arm].split(" (")[0])]
-        assert f"seeds 0, 1; {cost} times the tokens" in sentence and f"{abs(first[0]):.1f}" in sentence
+        (sentence,) = [one for one in said.split(". ") if one.startswith(f"Rewarding {compare.RIVALS[arm]}")]
+        assert (
+            f"{cost} times the tokens of R3's training (seeds 0, 1)" in sentence and f"{abs(first[0]):.1f}" in sentence
+        )
     assert compare.rivals({"vanilla": arms["vanilla"], "r3": arms["r3"]}, T, {}) == ""
+
+
+def test_only_what_is_surely_better_is_called_better(results):
+    arms = compare.load("countdown", "nano", results)
+    low = compare.difference(arms["first"], arms["r3"], T, "second", "second")[1]
+    assert (compare.better(arms, T) != "") == (low > 0)
+    swapped = {"vanilla": arms["vanilla"], "r3": arms["first"], "first": arms["r3"]}
+    low = compare.difference(swapped["first"], swapped["r3"], T, "second", "second")[1]
+    assert (compare.RIVALS["first"] in compare.better(swapped, T)) == (low > 0)
+    assert {compare.better(arms, T), compare.better(swapped, T)} >= {""}

@@ -182,38 +182,50 @@ TRIES = (
 )
 
 
-RIVALS = {
-    "first": "Rewarding first answers with the same algorithm and no reflection (plain GRPO",
-    "both": "Rewarding the retry as well as the reflection (`both`",
+RIVALS = {  # arm -> what is rewarded, in words
+    "first": "first answers with the same algorithm and no reflection (plain GRPO)",
+    "both": "the retry as well as the reflection (`both`)",
 }
 
 
 def rivals(arms: dict[str, list[Run]], temperature: float, trained_on: dict[str, float]) -> str:
-    """Sentences on rivals of R3, and whether one is better; none on what was not run.
+    """Sentences on rivals of R3; none on what was not run.
 
     The arms in `RIVALS`, with the tokens of their training beside R3's (trained_on: what `sampled` found), and the
     untrained model at temperature 0.
     """
-    said, better = [], False
+    said = []
     for arm in [one for one in RIVALS if one in arms]:
         first = difference(arms[arm], arms["vanilla"], temperature, "first", "first")
         beside = difference(arms[arm], arms["r3"], temperature, "second", "second")
         seeds, cost = report.seeds(run.record for run in arms[arm]), trained_on[arm] / trained_on["r3"]
         moved = told(first, "raised first tries", "lowered first tries", "did not move first tries")
         stood = told(beside, "above R3's", "below R3's", "level with R3's")
-        better |= beside[1] > 0
         said.append(
-            f"{RIVALS[arm]}; {seeds}; {cost:.1f} times the tokens of R3's training) {moved}; the second try of that "
-            f"model is {stood}."
+            f"Rewarding {RIVALS[arm]} {moved}, with {cost:.1f} times the tokens of R3's training ({seeds}); the second "
+            f"try of that model is {stood}."
         )
-    cold, ours = matrix(arms["vanilla"], False, 0.0, "first"), matrix(arms["r3"], True, temperature, "second")
-    if cold.size and temperature:
+    if (cold := matrix(arms["vanilla"], False, 0.0, "first")).size and temperature:
         said.append(
             f"All these answers are drawn at random (temperature {temperature:g}). If the untrained model always "
             f"writes its most likely token (temperature 0), {100 * cold.mean():.1f} % of its first tries are right."
         )
-        better |= cold.shape == ours.shape and paired_difference(cold, ours)[1] > 0
-    return " ".join([*said, "**So R3 is not the best way to solve this task with this model.**" * better]).strip()
+    return " ".join(said)
+
+
+def better(arms: dict[str, list[Run]], temperature: float) -> str:
+    """Which rivals are better than R3's second try, their intervals above zero, in a sentence; empty if none is."""
+    ours, cold = matrix(arms["r3"], True, temperature, "second"), matrix(arms["vanilla"], False, 0.0, "first")
+    names = [
+        f"to reward {RIVALS[arm]}"
+        for arm in RIVALS
+        if arm in arms and difference(arms[arm], arms["r3"], temperature, "second", "second")[1] > 0
+    ]
+    if temperature and cold.shape == ours.shape and paired_difference(cold, ours)[1] > 0:
+        names.append("not to train, and to let the model write its most likely token (temperature 0)")
+    if not names:
+        return ""
+    return f"**R3 is not the best way to solve this task with this model.** It is better {'; or '.join(names)}."
 
 
 def _tries(runs: list[Run], temperature: float) -> list[str]:

@@ -166,8 +166,9 @@ def _tables(home: Path, folder: Path, runs: list[Run], arms: dict[str, list[Run]
     mark, picture = f"{folder.parent.name}-{folder.name}", folder / "arms.png"
     _show(home, mark, report.table(runs, t), picture, ARMS)
     spent = compare.sampled(folder.parent.name, folder.name, folder.parent.parent)
-    told = f"{report.headline(runs, t)} {compare.rivals(arms, t, spent)}".strip()
-    _show(home, f"headline-{mark}", told, picture, ARMS)
+    told, best = f"{report.headline(runs, t)} {compare.rivals(arms, t, spent)}".strip(), compare.better(arms, t)
+    _show(home, f"headline-{mark}", f"{told} {best}".strip())
+    _show(home, f"gain-{mark}", f"{report.gain(runs, t)} {best}".strip(), picture, ARMS)
 
 
 def _arms(page: Page, home: Path, results: Path, task: str, name: str, arms: dict[str, list[Run]]) -> None:

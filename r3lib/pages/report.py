@@ -255,43 +255,62 @@ def points(runs: list[Run], temperature: float) -> dict[str, str]:
     }
 
 
+def gain(runs: list[Run], temperature: float) -> str:
+    """What training did to the second try, and how far the best control comes: the beginning of `headline`."""
+    second, untrained = (matrix(runs, trained, temperature, "second") for trained in (True, False))
+    controls, record = _controls(runs, temperature), runs[0].record
+    best = _best(controls)
+    when = "" if best[1] == "resampled" else ", after training" if best[0] else ", before training"
+    return (
+        f"*{record['model']}, {record['n']} test problems of {record['task']}, {seeds(run.record for run in runs)}; "
+        f"95 % intervals in brackets.* Before training, {_share(untrained)} of the problems were solved by the first "
+        f"or the second try; after it, {_share(second)}: {_above(second, untrained)}. "
+        f"The best of {len({arm for _, arm in controls})} controls, each tried beside the model before and after "
+        f"training, is {TOLD[best[1]]}{when}: {_share(controls[best])}."
+    )
+
+
 def headline(runs: list[Run], temperature: float) -> str:
     """A few sentences: what training did to the second try, what of that no control explains, and to the first try.
 
     The best control is the most often right of all that was put in the reflection's place, trained or not. The own
     reflection without its right answers is no such rival, and is told of apart.
     """
-    second, untrained = (matrix(runs, trained, temperature, "second") for trained in (True, False))
-    controls = {
+    second, cut = (matrix(runs, True, temperature, arm) for arm in ("second", "redacted"))
+    controls = _controls(runs, temperature)
+    first = [matrix(runs, trained, temperature, "first") for trained in (True, False)]
+    asked = all(matrix(runs, True, temperature, arm).size for _, arm in CONTROLS)
+    return (
+        f"{gain(runs, temperature)} The trained model's own reflections are above it by "
+        f"{_above(second, controls[_best(controls)])}. If right answers are cut out of these reflections, the "
+        f"{_share(second)} change by {_above(cut, second)}. Training changed the share of first tries that are right "
+        f"by {_above(*first)}.{UNASKED * (not asked)}"
+    )
+
+
+def _controls(runs: list[Run], temperature: float) -> dict[tuple[bool, str], np.ndarray]:
+    """(trained, control) -> (seeds, problems): all that was put in the reflection's place."""
+    shape = matrix(runs, True, temperature, "second").shape
+    return {
         (trained, arm): values
         for _, arm in (*ROWS[2:], *CONTROLS)
         for trained in (True, False)
-        if arm != "redacted" and (values := matrix(runs, trained, temperature, arm)).shape == second.shape
+        if arm != "redacted" and (values := matrix(runs, trained, temperature, arm)).shape == shape
     }
-    best = max(controls, key=lambda kind: controls[kind].mean())
-    when = "" if best[1] == "resampled" else ", after training" if best[0] else ", before training"
 
-    def above(values: np.ndarray, base: np.ndarray) -> str:
-        mean, low, high = paired_difference(values, base)
-        chance = ", which chance could explain" * (low <= 0 <= high)
-        return f"**{100 * mean:+.1f} points** [{100 * low:+.1f}, {100 * high:+.1f}]{chance}"
 
-    def share(values: np.ndarray) -> str:
-        return f"{100 * values.mean():.1f} %"
+def _best(controls: dict[tuple[bool, str], np.ndarray]) -> tuple[bool, str]:
+    return max(controls, key=lambda kind: controls[kind].mean())
 
-    first = [matrix(runs, trained, temperature, "first") for trained in (True, False)]
-    cut, record = matrix(runs, True, temperature, "redacted"), runs[0].record
-    asked = all(matrix(runs, True, temperature, arm).size for _, arm in CONTROLS)
-    return (
-        f"*{record['model']}, {record['n']} test problems of {record['task']}, {seeds(run.record for run in runs)}; "
-        f"95 % intervals in brackets.* Before training, {share(untrained)} of the problems were solved by the first or "
-        f"the second try; after it, {share(second)}: {above(second, untrained)}. "
-        f"The best of {len({arm for _, arm in controls})} controls, each tried beside the model before and after "
-        f"training, is {TOLD[best[1]]}{when}: {share(controls[best])}. "
-        f"The trained model's own reflections are above it by {above(second, controls[best])}. If right answers are "
-        f"cut out of these reflections, the {share(second)} change by {above(cut, second)}. Training changed the "
-        f"share of first tries that are right by {above(*first)}.{UNASKED * (not asked)}"
-    )
+
+def _above(values: np.ndarray, base: np.ndarray) -> str:
+    mean, low, high = paired_difference(values, base)
+    chance = ", which chance could explain" * (low <= 0 <= high)
+    return f"**{100 * mean:+.1f} points** [{100 * low:+.1f}, {100 * high:+.1f}]{chance}"
+
+
+def _share(values: np.ndarray) -> str:
+    return f"{100 * values.mean():.1f} %"
 
 
 def gather(runs: list[Run], trained: bool, temperature: float, pick: Callable[[Outcomes], Iterable]) -> list:
