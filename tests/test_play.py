@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -143,3 +145,13 @@ def test_a_training_is_not_drawn_where_nobody_looks_on(seen, monkeypatch, tmp_pa
     with play.watch(tmp_path / "log.jsonl", 4):
         pass
     assert not seen
+
+
+def test_bars_without_ipywidgets_warn_of_nothing():
+    """A kernel without it got a red line at the first import."""
+    code = "import r3lib, warnings; from tqdm import TqdmWarning; from tqdm.notebook import WARN_NOIPYW; "
+    code += "warnings.warn(WARN_NOIPYW, TqdmWarning)"
+    done = subprocess.run([sys.executable, "-W", "default", "-c", code], capture_output=True, encoding="utf-8")
+    assert done.returncode == 0 and done.stderr == ""
+    without = subprocess.run([sys.executable, "-c", code.replace("r3lib, ", "")], capture_output=True, encoding="utf-8")
+    assert "IProgress not found" in without.stderr
